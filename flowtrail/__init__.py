@@ -1,0 +1,1 @@
+"""Flowtrail: follow every event through Kafka."""

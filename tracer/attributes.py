@@ -1,0 +1,40 @@
+"""The attribute names that Flowtrail writes on spans and links, and that its collector reads.
+
+OpenTelemetry's semantic conventions for messaging (1.44) come first; a name of our own stands under
+`flowtrail.` and only where the conventions have none. Literal names, not imports from the incubating
+module: that one renames and drops constants between releases, and these names are a wire format.
+"""
+
+from typing import Final
+
+# Conventions: https://opentelemetry.io/docs/specs/semconv/messaging/kafka/
+SYSTEM: Final = "messaging.system"
+OPERATION_NAME: Final = "messaging.operation.name"
+OPERATION_TYPE: Final = "messaging.operation.type"
+TOPIC: Final = "messaging.destination.name"
+PARTITION: Final = "messaging.destination.partition.id"  # a string
+OFFSET: Final = "messaging.kafka.offset"  # an int
+GROUP: Final = "messaging.consumer.group.name"
+KEY: Final = "messaging.kafka.message.key"  # text; absent when null or not UTF-8
+TOMBSTONE: Final = "messaging.kafka.message.tombstone"  # only when true
+MESSAGE_COUNT: Final = "messaging.batch.message_count"  # batch calls only
+CLIENT_ID: Final = "messaging.client.id"
+CLUSTER_ID: Final = "messaging.kafka.cluster.id"
+BODY_BYTES: Final = "messaging.message.body.size"
+SERVER_ADDRESS: Final = "server.address"
+SERVER_PORT: Final = "server.port"
+ERROR_TYPE: Final = "error.type"
+
+# Ours. The record's own timestamp (CreateTime or LogAppendTime, ms since the epoch) tells time in Kafka.
+RECORD_TIMESTAMP_MS: Final = "flowtrail.record.timestamp_ms"
+# The group member that polled or processed: on a broker that lists members, whether it is still there.
+MEMBER_ID: Final = "flowtrail.consumer.member_id"
+# On `commit` spans, one span event for each partition: the position that was committed (the next offset).
+COMMIT_EVENT: Final = "commit"
+COMMITTED_OFFSET: Final = "flowtrail.committed_offset"
+
+# Values of OPERATION_NAME / OPERATION_TYPE, by operation.
+SEND: Final = ("send", "send")
+POLL: Final = ("poll", "receive")
+PROCESS: Final = ("process", "process")
+COMMIT: Final = ("commit", "settle")
