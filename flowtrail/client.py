@@ -41,7 +41,7 @@ class NotFound(CollectorError):
 
 
 class Client:
-    """Asks a collector. Methods raise `NotFound` or `CollectorError`; times are ms since the epoch, None: the default."""
+    """Asks a collector. Methods raise `NotFound` or `CollectorError`; times are ms since the epoch."""
 
     def __init__(self, url: str = DEFAULT_URL, timeout_s: float = 15) -> None:
         self.url = url.rstrip("/")
