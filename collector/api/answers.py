@@ -336,7 +336,7 @@ class PartitionLag(Answer):
 
 
 class GroupLag(Answer):
-    """A group's committed lag. `lag` sums the partitions that have a commit; `no_commit` counts those that have none."""
+    """A group's committed lag. `lag` sums the partitions with a commit; `no_commit` counts those without."""
 
     group: str
     cluster_id: str | None
