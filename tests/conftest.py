@@ -1,0 +1,51 @@
+"""What did not run is said aloud; in CI (the environment has CI=true) it is a failure."""
+
+import os
+from collections.abc import Generator
+
+import pytest
+
+from tests.kafka.broker import HOW_TO_GET
+
+IN_CI = os.environ.get("CI", "").lower() in {"1", "true"}
+
+# Suites that need something that pip does not install, by their marker.
+HOW_TO_RUN = {
+    "kafka": HOW_TO_GET,
+    "browser": "Browser tests need Chromium: `apt-get install chromium` on Debian, `brew install chromium` on macOS",
+}
+
+
+def _refuse_skip(report: pytest.TestReport | pytest.CollectReport) -> None:
+    """Turn a skip into a failure."""
+    reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+    report.outcome = "failed"
+    report.longrepr = f"nothing may be skipped in CI, but this was: {reason}"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if IN_CI and report.skipped and not hasattr(report, "wasxfail"):
+        _refuse_skip(report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    report = yield
+    if IN_CI and report.outcome == "skipped":
+        _refuse_skip(report)
+    return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Name the suites of which something was skipped, and how to get what they miss."""
+    skipped = terminalreporter.getreports("skipped")
+    for marker, how in HOW_TO_RUN.items():
+        count = sum(marker in report.keywords for report in skipped)
+        if count:
+            terminalreporter.section(f"{count} {marker} tests did NOT run", sep="!", yellow=True, bold=True)
+            terminalreporter.line(how)
