@@ -1,11 +1,12 @@
--- Tables. Each statement ends with a semicolon at the end of a line; `{database}` is the store's database.
+-- Tables. Each statement ends with a semicolon at the end of a line and can run again: a migration may stop half-way.
+-- `{database}` is the store's database.
 --
 --   otlp (raw request bytes) ─▶ spans ─┬─▶ links     both directions of every span link
 --                                      └─▶ events ─▶ edges   by coordinates; then counted
 --
 -- Absent values: '' for text, -1 for partition and offset (Kafka's own "none"), zero bytes for a parent span id.
 
-CREATE TABLE {database}.spans (
+CREATE TABLE IF NOT EXISTS {database}.spans (
     trace_id FixedString(16) CODEC(ZSTD(1)),
     span_id FixedString(8) CODEC(NONE),
     parent_span_id FixedString(8) CODEC(LZ4),
@@ -38,7 +39,7 @@ PARTITION BY toDate(start) ORDER BY (service, start, trace_id, span_id);
 
 -- One row for each event that a span speaks of. A span with an offset of its own speaks of that one event; otherwise each
 -- link that names a topic and an offset is one; otherwise a messaging span with a topic is one with offset -1.
-CREATE TABLE {database}.events (
+CREATE TABLE IF NOT EXISTS {database}.events (
     topic LowCardinality(String),
     partition Int32,
     offset Int64,
@@ -60,7 +61,7 @@ CREATE TABLE {database}.events (
 PARTITION BY toDate(start) ORDER BY (topic, partition, offset, operation, group_name, trace_id, span_id, linked_trace_id, linked_span_id);
 
 -- Every span link twice: found from the span that has it ('to') and from the context that it points at ('from').
-CREATE TABLE {database}.links (
+CREATE TABLE IF NOT EXISTS {database}.links (
     trace_id FixedString(16),
     span_id FixedString(8),
     direction Enum8('to' = 0, 'from' = 1),
@@ -71,7 +72,7 @@ CREATE TABLE {database}.links (
 PARTITION BY toDate(start) ORDER BY (trace_id, span_id, direction, other_trace_id, other_span_id);
 
 -- Events counted by ten seconds. A duration falls into bucket floor(4·log2(ns + 1)): four a doubling, ±9 %.
-CREATE TABLE {database}.edges (
+CREATE TABLE IF NOT EXISTS {database}.edges (
     bucket DateTime,
     cluster_id LowCardinality(String),
     service LowCardinality(String),
@@ -85,7 +86,7 @@ CREATE TABLE {database}.edges (
 ) ENGINE = AggregatingMergeTree
 PARTITION BY toDate(bucket) ORDER BY (bucket, cluster_id, service, operation, topic, group_name);
 
-CREATE TABLE {database}.resources (
+CREATE TABLE IF NOT EXISTS {database}.resources (
     resource_id UInt64,
     service LowCardinality(String),
     seen DateTime,
@@ -93,7 +94,7 @@ CREATE TABLE {database}.resources (
 ) ENGINE = ReplacingMergeTree(seen) ORDER BY resource_id;
 
 -- What the lag poller saw at the broker. `committed`, `log_start` and `log_end` are positions: the next offset.
-CREATE TABLE {database}.group_offsets (
+CREATE TABLE IF NOT EXISTS {database}.group_offsets (
     time DateTime64(3),
     cluster_id LowCardinality(String),
     group_name LowCardinality(String),
@@ -102,7 +103,7 @@ CREATE TABLE {database}.group_offsets (
     committed Int64                              -- -1: no commit
 ) ENGINE = MergeTree PARTITION BY toDate(time) ORDER BY (group_name, topic, partition, time);
 
-CREATE TABLE {database}.topic_offsets (
+CREATE TABLE IF NOT EXISTS {database}.topic_offsets (
     time DateTime64(3),
     cluster_id LowCardinality(String),
     topic LowCardinality(String),
@@ -111,7 +112,7 @@ CREATE TABLE {database}.topic_offsets (
     log_end Int64
 ) ENGINE = MergeTree PARTITION BY toDate(time) ORDER BY (topic, partition, time);
 
-CREATE TABLE {database}.group_states (
+CREATE TABLE IF NOT EXISTS {database}.group_states (
     time DateTime64(3),
     cluster_id LowCardinality(String),
     group_name LowCardinality(String),
