@@ -1,0 +1,123 @@
+"""Every option of the collector: name, default, unit, and what 0 or empty means.
+
+Set by the environment as FLOWTRAIL_<NAME>, or by the argument of the same name; a wrong value stops the start.
+"""
+
+from pathlib import Path
+from typing import Annotated, Final, Self
+from urllib.parse import urlsplit
+
+from pydantic import Field, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+Port = Annotated[int, Field(ge=0, le=65535)]
+
+MIB: Final = 1024 * 1024
+
+
+class Settings(BaseSettings):
+    """The collector's options. Raises pydantic's ValidationError, which names the option and what is wrong "
+    "with it."""
+
+    model_config = SettingsConfigDict(env_prefix="FLOWTRAIL_", frozen=True, extra="forbid", validate_default=True)
+
+    data_dir: Path = Field(
+        Path("flowtrail-data"),
+        description="Directory of the journal and of the embedded store; made when it is not there. One "
+        "collector at a time.",
+    )
+    store_dsn: str = Field(
+        "",
+        description="Where spans are kept: `chdb:///path` runs ClickHouse inside the collector, "
+        "`http(s)://user:password@host:port` "
+        "is a server. Empty: `chdb://` in the folder `store` of `data_dir`.",
+    )
+    database: str = Field(
+        "flowtrail", pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", description="Name of the database in the store."
+    )
+    retention_days: int = Field(
+        7, ge=0, description="Spans, events and lag older than this many days are dropped. 0: everything is kept."
+    )
+    otlp_http_host: str = Field("127.0.0.1", description="Address that the OTLP/HTTP receiver listens on.")
+    otlp_http_port: Port = Field(4318, description="Port of the OTLP/HTTP receiver. 0: any free port.")
+    api_host: str = Field("127.0.0.1", description="Address that the HTTP API listens on.")
+    api_port: Port = Field(8680, description="Port of the HTTP API. 0: any free port.")
+    max_body_bytes: int = Field(
+        64 * MIB,
+        gt=0,
+        description="Largest request body in bytes, after decompression; a larger one is refused for good (413).",
+    )
+    journal_max_bytes: int = Field(
+        1024 * MIB,
+        gt=0,
+        description="Most bytes of requests that wait in the journal. When it is full, senders are told to "
+        "come back (503).",
+    )
+    export_url: str = Field(
+        "",
+        description="OTLP/HTTP traces endpoint that every request is sent on to, such as "
+        "`http://jaeger:4318/v1/traces`. "
+        "Empty: nothing is exported.",
+    )
+    bootstrap_servers: str = Field(
+        "",
+        description="Kafka brokers, `host:port` separated by commas, that are asked for commits and log "
+        "ends. Empty: no broker is polled.",
+    )
+    kafka_properties: dict[str, str | int | float | bool] = Field(
+        {},
+        description="Further librdkafka properties for the broker connection, such as security settings, as "
+        "a JSON object. "
+        "Empty: librdkafka's defaults.",
+    )
+    lag_interval_ms: int = Field(
+        5000, gt=0, description="Milliseconds from one poll of the broker's commits and log ends to the next."
+    )
+    silent_after_ms: int = Field(
+        30_000,
+        gt=0,
+        description="A group whose broker lists no members counts as gone after this many milliseconds of silence.",
+    )
+    dead_letter_topics: tuple[str, ...] = Field(
+        ("*.dlq", "*-dlq", "*_dlq", "*.dlt", "*-dlt", "*_dlt", "*.dead-letter", "*-dead-letter"),
+        description="Patterns (`*` and `?`, any case) of the topics where records end that nobody could "
+        "process, as a JSON list. "
+        "Empty: no topic counts as one.",
+    )
+    retry_topics: tuple[str, ...] = Field(
+        ("*.retry", "*-retry", "*_retry", "*.retry.*", "*-retry-*", "*_retry_*"),
+        description="Patterns (`*` and `?`, any case) of the topics where failed records wait for another "
+        "attempt, as a JSON list. "
+        "Empty: no topic counts as one.",
+    )
+
+    @field_validator("export_url")
+    @classmethod
+    def _is_http_url(cls, url: str) -> str:
+        parts = urlsplit(url)
+        if url and (parts.scheme not in {"http", "https"} or not parts.hostname):
+            raise ValueError("must be an http:// or https:// URL, such as http://127.0.0.1:4318/v1/traces")
+        return url
+
+    @field_validator("store_dsn")
+    @classmethod
+    def _is_store_dsn(cls, dsn: str) -> str:
+        if dsn and urlsplit(dsn).scheme not in {"chdb", "http", "https"}:
+            raise ValueError("must begin with chdb://, http:// or https://")
+        return dsn
+
+    @field_validator("kafka_properties")
+    @classmethod
+    def _leaves_the_brokers_alone(
+        cls, properties: dict[str, str | int | float | bool]
+    ) -> dict[str, str | int | float | bool]:
+        if "bootstrap.servers" in properties:
+            raise ValueError("bootstrap.servers is an option of its own: bootstrap_servers")
+        return properties
+
+    @model_validator(mode="after")
+    def _defaults_from_others(self) -> Self:
+        if not self.store_dsn:
+            # The model is frozen for its users; here it is still being made.
+            object.__setattr__(self, "store_dsn", f"chdb://{self.data_dir.absolute() / 'store'}")
+        return self
