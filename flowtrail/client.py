@@ -47,6 +47,7 @@ class Client:
         self.url = url.rstrip("/")
         self._timeout_s = timeout_s
         self._session = requests.Session()
+        self.last_answer = b""  # the body of the last good answer, byte for byte
 
     def graph(
         self,
@@ -137,6 +138,7 @@ class Client:
                 "start one with `flowtrail collect`, or name another with --url"
             ) from error
         if response.ok:
+            self.last_answer = response.content
             return model.model_validate_json(response.content)
         try:
             problem = answers.Problem.model_validate_json(response.content)

@@ -1,0 +1,61 @@
+"""`flowtrail flows`: search."""
+
+from typing import Annotated
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from flowtrail.collector.api.answers import FlowList, State
+
+from .asking import URL_DEFAULT, Json, Last, Url, asking, began_ms, console, print_json
+from .figures import day_and_clock, duration, printable
+from .story import badge
+
+
+def flows(
+    what: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[WHAT]",
+            help="A business key, attribute=value, a trace id or topic/partition/offset.",
+            show_default=False,
+        ),
+    ] = None,
+    topic: Annotated[str | None, typer.Option(help="Only flows with an event on this topic.")] = None,
+    service: Annotated[str | None, typer.Option(help="Only flows that this service took part in.")] = None,
+    state: Annotated[State | None, typer.Option(help="Only flows in this state.", metavar="STATE")] = None,
+    last: Last = None,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="How many flows at most.")] = 20,
+    url: Url = URL_DEFAULT,
+    as_json: Json = False,
+) -> None:
+    """Latest first."""
+    with asking(url) as client:
+        found = client.flows(what, topic=topic, service=service, state=state, from_ms=began_ms(last), limit=limit)
+        if as_json:
+            print_json(client)
+        else:
+            _print(found)
+
+
+def _print(found: FlowList) -> None:
+    out = console()
+    if not found.flows:
+        out.print(
+            f"No flow matches between {day_and_clock(found.from_ms)} and {day_and_clock(found.to_ms)}; "
+            "widen the time with --last, or send something."
+        )
+        return
+    for flow in found.flows:
+        head = Table.grid(padding=(0, 2, 0, 0))
+        head.add_row(badge(flow.state, flow.tone), Text(printable(flow.title), style="bold"))
+        out.print(head)
+        took = "under way" if flow.duration_ms is None else duration(flow.duration_ms)
+        ways = " → ".join(printable(service) for service in flow.services)
+        out.print(f"  {flow.id}  {day_and_clock(flow.began_ms)}  {took}", style="dim", markup=False)
+        out.print(f"  {ways}", style="dim", markup=False)
+        if flow.sentence and flow.state is not State.COMPLETE:
+            out.print(Text(f"  {printable(flow.sentence)}"))
+    if found.truncated:
+        out.print(f"\nMore may match than the {found.examined} flows that were looked at.", style="dim")
