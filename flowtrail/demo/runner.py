@@ -1,0 +1,376 @@
+"""Runs the demo: broker, collector, pages and shop; breaks what it was told to break; judges what Flowtrail says.
+
+run(options): 0 all right · 1 Flowtrail was wrong somewhere · 2 could not start · 130 ended by Ctrl-C before the verdict
+"""
+
+import json
+import logging
+import signal
+import socket
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Final
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from flowtrail.client import Client, CollectorError
+from flowtrail.collector.api.answers import State
+from flowtrail.demo.broker import Broker, BrokerUnreachable, broker
+from flowtrail.demo.campaign import Kill, Order, Start, Stop, steps
+from flowtrail.demo.children import Child, end_together
+from flowtrail.demo.diary import Diaries, Diary, time_now_ms
+from flowtrail.demo.edge_delay import EdgeWatch
+from flowtrail.demo.options import Options
+from flowtrail.demo.report import Report, judge
+from flowtrail.demo.summary import summary
+from flowtrail.demo.topics import GROUPS, LABELS, STOREFRONT
+from flowtrail.demo.truth import Truth, evaluate
+
+log = logging.getLogger(__name__)
+
+_LAG_INTERVAL_MS: Final = 1000
+_SILENT_AFTER_MS: Final = 6000
+# What the collector must have seen nothing of before it says so: a group's silence, a topic without readers.
+_JUDGED_AFTER_MS: Final = 13_000
+_START_TIMEOUT_S: Final = 60
+_DRAIN_TIMEOUT_S: Final = 45
+_STORY_AFTER_S: Final = 20
+_TICK_S: Final = 0.1
+
+
+class CannotStart(Exception):
+    """A part of the demo did not come up; the message ends with its last words."""
+
+
+class Interrupted(Exception):
+    """SIGINT or SIGTERM."""
+
+
+def run(options: Options, console: Console | None = None) -> int:
+    """Run the demo and return its exit status. Everything that it started has ended when it returns."""
+    console = console or Console()
+    with _interruptions() as interrupted, ExitStack() as stack:
+        if options.keep is None:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="flowtrail-demo-")))
+        else:
+            folder = options.keep.resolve()
+        try:
+            return _Run(options, console, folder, interrupted, stack).run()
+        except (CannotStart, BrokerUnreachable) as error:
+            console.print(f"The demo could not run: {error}", style="red", highlight=False, markup=False)
+            return 2
+        except Interrupted:
+            console.print("Closing the shop…")
+            return 0 if options.for_s is None else 130
+
+
+class _Run:
+    """One run; its parts end in the order in which `stack` is unwound, the last started first."""
+
+    def __init__(
+        self, options: Options, console: Console, folder: Path, interrupted: threading.Event, stack: ExitStack
+    ) -> None:
+        self._options = options
+        self._console = console
+        self._folder = folder
+        self._interrupted = interrupted
+        self._stack = stack
+        self._diaries = Diaries(folder / "diaries", is_endless=options.for_s is None)
+        self._shop: dict[str, Child] = {}
+        self._pending: list[Stop | Kill] = []
+        self._healthy_with: dict[str, set[str]] = {}
+        self._truth = Truth()
+        self._truth_lock = threading.Lock()
+        for name in ("diaries", "logs", "collector"):
+            (folder / name).mkdir(parents=True, exist_ok=True)
+        self._diary = Diary(folder / "diaries", "supervisor")
+        stack.callback(self._diary.close)
+
+    def run(self) -> int:
+        with self._progress("starting") as said:
+            said("a broker")
+            self._broker: Broker = self._stack.enter_context(broker(self._options.bootstrap_servers))
+            self._readers = self._broker.readers()
+            said("the collector")
+            otlp_url, self._api_url = self._start_collector()
+            ui_url = self._start_ui() if self._options.is_ui_wanted else None
+            said("the shop: consumers join their groups")
+            self._start_shop(otlp_url)
+        where = "the embedded broker" if self._broker.is_embedded else self._broker.name
+        self._console.print(f"The shop is open on {where} at {self._broker.bootstrap_servers}", highlight=False)
+        for name, url in (("pages", ui_url), ("API", self._api_url), ("OTLP", otlp_url)):
+            if url is not None:
+                self._console.print(f"  {name:<6} {url}", highlight=False)
+        if self._options.for_s is None:
+            self._console.print("Ctrl-C closes it.")
+        return self._trade()
+
+    # ── start ───────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _start_collector(self) -> tuple[str, str]:
+        data = self._folder / "collector"
+        endpoints = data / "endpoints.json"
+        endpoints.unlink(missing_ok=True)  # of an earlier run in a folder that was kept
+        collector = self._start(
+            "collector",
+            "flowtrail.demo.attached",
+            ["collector"],
+            {
+                "FLOWTRAIL_DATA_DIR": str(data),
+                "FLOWTRAIL_OTLP_HTTP_PORT": str(_port(4318)),
+                "FLOWTRAIL_API_PORT": str(_port(8680)),
+                "FLOWTRAIL_BOOTSTRAP_SERVERS": self._broker.bootstrap_servers,
+                "FLOWTRAIL_LAG_INTERVAL_MS": str(_LAG_INTERVAL_MS),
+                "FLOWTRAIL_SILENT_AFTER_MS": str(_SILENT_AFTER_MS),
+            },
+        )
+        self._stack.callback(end_together, [collector])
+        self._wait_for(endpoints.exists, [collector], _START_TIMEOUT_S, "the collector is not ready")
+        urls = json.loads(endpoints.read_text())
+        return urls["otlp_http"], urls["api"]
+
+    def _start_ui(self) -> str:
+        port = _port(8681) or _free_port()
+        ui = self._start("ui", "flowtrail.demo.attached", ["ui", self._api_url, "127.0.0.1", str(port)], {})
+        self._stack.callback(end_together, [ui])
+        return f"http://127.0.0.1:{port}"
+
+    def _start_shop(self, otlp_url: str) -> None:
+        self._service_environment = {
+            "OTEL_EXPORTER_OTLP_ENDPOINT": otlp_url,
+            "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
+            "OTEL_BSP_SCHEDULE_DELAY": "300",
+        }
+        self._stack.callback(lambda: end_together(list(self._shop.values())))
+        for process in (*GROUPS, STOREFRONT):
+            self._start_service(process)
+
+        def all_joined() -> bool:
+            lines = self._diaries.read()
+            return {line["process"] for line in lines if line["kind"] == "joined"} >= {*GROUPS, STOREFRONT}
+
+        self._wait_for(all_joined, list(self._shop.values()), _START_TIMEOUT_S, "not every consumer joined its group")
+
+    def _start_service(self, process: str) -> None:
+        arguments = [process, "--bootstrap-servers", self._broker.bootstrap_servers]
+        arguments += ["--diary", str(self._folder / "diaries"), "--prefix", self._broker.prefix]
+        arguments += ["--embedded"] if self._broker.is_embedded else []
+        self._shop[process] = self._start(process, "flowtrail.demo.services", arguments, self._service_environment)
+
+    def _start(self, name: str, module: str, arguments: list[str], environment: dict[str, str]) -> Child:
+        return Child(name, module, arguments, environment, self._folder / "logs")
+
+    # ── the run ─────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _trade(self) -> int:
+        watch = EdgeWatch(self._api_url) if self._options.for_s is not None else None
+        if watch is not None:
+            self._stack.callback(watch.close)
+        begin_s = time.monotonic()
+        is_story_told = False
+        with self._progress("open", total=self._options.for_s) as said:
+            for step in steps(self._options):
+                while (left_s := begin_s + step.at_s - time.monotonic()) > 0:
+                    self._tick(min(left_s, _TICK_S))
+                    elapsed_s = time.monotonic() - begin_s
+                    said(f"{len(self._truth.events)} events", elapsed_s)
+                    if self._options.for_s is None and not is_story_told and elapsed_s > _STORY_AFTER_S:
+                        is_story_told = self._tell_a_story()
+                self._do(step.what)
+            while self._options.for_s is not None and time.monotonic() - begin_s < self._options.for_s:
+                self._tick(_TICK_S)
+        with self._progress("the work drains") as said:
+            self._drain(said)
+        if watch is not None:
+            watch.close()
+        return self._report(watch)
+
+    def _do(self, what: Order | Stop | Kill | Start) -> None:
+        match what:
+            case Order(form, fault):
+                self._diary.note("ordered", order=form["order"], fault=fault)
+                for extra in form.keys() & {"gift", "invoice", "label"} if fault is None else ():
+                    self._healthy_with.setdefault(extra, set()).add(form["order"])
+                try:
+                    self._shop[STOREFRONT].write(json.dumps(form).encode())
+                except BrokenPipeError as error:
+                    raise CannotStart(f"the storefront has ended\n{self._shop[STOREFRONT].last_words()}") from error
+            case Start(process):
+                if not self._shop[process].is_alive:
+                    self._start_service(process)
+            case Stop() | Kill():
+                self._pending.append(what)
+
+    def _tick(self, seconds: float) -> None:
+        """Let time go by, and end the processes whose time has come."""
+        if self._interrupted.wait(seconds):
+            raise Interrupted
+        truth = self._truth_now()
+        for pending in list(self._pending):
+            if _is_due(pending, truth, self._healthy_with):
+                self._pending.remove(pending)
+                self._end(pending)
+        for process, child in self._shop.items():
+            if not child.is_alive and process not in self._ended:
+                raise CannotStart(f"{process} ended by itself\n{child.last_words()}")
+
+    @property
+    def _ended(self) -> set[str]:
+        ended = {line["of"] for line in self._diaries.lines if line["kind"] == "stopped"}
+        return ended
+
+    def _end(self, what: Stop | Kill) -> None:
+        child = self._shop[what.process]
+        if isinstance(what, Kill):
+            child.kill()
+        else:
+            child.terminate()
+            child.wait()
+        self._diary.note("stopped", of=what.process, of_pid=child.pid, how=type(what).__name__.lower())
+        self._diaries.read()
+
+    def _drain(self, said: Callable[..., None]) -> None:
+        """Wait until every healthy order is through, and until the collector can have noticed what is broken."""
+        deadline_s = time.monotonic() + _DRAIN_TIMEOUT_S
+        while time.monotonic() < deadline_s:
+            self._tick(_TICK_S)
+            truth = self._truth_now()
+            left = sum(1 for f in truth.flows.values() if f.fault is None and f.expected.state is not State.COMPLETE)
+            broken_ms = [
+                f.moved_ms
+                for f in truth.flows.values()
+                if f.expected.state not in (State.COMPLETE, State.WAITING, State.IN_FLIGHT)
+            ]
+            quiet_ms = time_now_ms() - max(broken_ms, default=0)
+            said(f"{left} orders are under way" if left else "what is broken must have been so for a while")
+            if not left and not self._pending and quiet_ms > _JUDGED_AFTER_MS:
+                return
+
+    def _report(self, watch: EdgeWatch | None) -> int:
+        number_of_flows = len(self._truth_now().flows)
+        with self._progress("asking Flowtrail", total=number_of_flows) as said:
+
+            def on_judged(count: int) -> None:
+                said("", count)
+                if self._interrupted.is_set():
+                    raise Interrupted
+
+            judgements = judge(self._api_url, self._truth_now, time_now_ms, on_judged)
+        faults = self._options.broken
+        sights = watch.sights if watch is not None else ()
+        report = Report(self._truth_now(), judgements, faults, self._broker.name, sights)
+        if self._options.report is not None:
+            self._options.report.write_text(json.dumps(report.as_json(), indent=2) + "\n")
+        self._tell_a_story()
+        self._console.print(summary(report))
+        return 0 if report.is_right else 1
+
+    def _tell_a_story(self) -> bool:
+        """Print the story of a flow that broke; False when there is none yet."""
+        from flowtrail.cli.story import render
+
+        broken = [f for f in self._truth_now().flows.values() if f.expected.state in _TELLING]
+        with Client(self._api_url) as client:
+            try:
+                for flow in broken[:1]:
+                    for found in client.flows(flow.order).flows[:1]:
+                        self._console.print(render(client.flow(found.id)))
+                        return True
+            except CollectorError as error:
+                log.warning("no story: %s", error)
+        return False
+
+    def _truth_now(self) -> Truth:
+        """Return the truth up to this moment; any thread may ask."""
+        with self._truth_lock:
+            before = self._diaries.version
+            lines = self._diaries.read()
+            if self._diaries.version != before:
+                self._truth = evaluate(lines, self._readers)
+            return self._truth
+
+    def _wait_for(self, is_so: Callable[[], bool], children: list[Child], timeout_s: float, otherwise: str) -> None:
+        deadline_s = time.monotonic() + timeout_s
+        while not is_so():
+            for child in children:
+                if not child.is_alive:
+                    raise CannotStart(f"{child.name} has ended\n{child.last_words()}")
+            if time.monotonic() > deadline_s:
+                raise CannotStart(f"{otherwise} after {timeout_s:.0f} s; logs are in {self._folder / 'logs'}")
+            if self._interrupted.wait(_TICK_S):
+                raise Interrupted
+
+    @contextmanager
+    def _progress(self, title: str, total: float | None = None) -> Iterator[Callable[..., None]]:
+        """Show a line that is gone afterwards; call what this yields with a text and how much is done."""
+        columns = [
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.fields[said]}"),
+            TimeElapsedColumn(),
+        ]
+        with Progress(*columns, console=self._console, transient=True) as progress:
+            task = progress.add_task(title, total=total, said="")
+
+            def said(text: str, completed: float | None = None) -> None:
+                progress.update(task, said=text, completed=completed)
+
+            yield said
+
+
+# The states that make a good first story: an error with a name.
+_TELLING: Final = (State.FAILED, State.DEAD_LETTERED)
+
+
+def _is_due(what: Stop | Kill, truth: Truth, healthy_with: dict[str, set[str]]) -> bool:
+    if isinstance(what, Stop):
+        flows = [truth.flows.get(order) for order in healthy_with.get(what.extra, ())]
+        return all(flow is not None and flow.expected.state is State.COMPLETE for flow in flows)
+    flow = truth.flows.get(what.order)
+    if flow is None:
+        return False
+    is_in_hand = any(hop.event.topic.endswith(LABELS) and hop.state is State.IN_FLIGHT for hop in flow.hops)
+    return is_in_hand and time_now_ms() - flow.moved_ms >= what.after_s * 1000
+
+
+@contextmanager
+def _interruptions() -> Iterator[threading.Event]:
+    """Yield an event that SIGINT and SIGTERM set, as long as the block runs; off the main thread nothing sets it."""
+    interrupted = threading.Event()
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        interrupted.set()
+
+    if threading.current_thread() is not threading.main_thread():
+        yield interrupted
+        return
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield interrupted
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _port(wanted: int) -> int:
+    """Return the port that was wanted if it is free on loopback, else 0: any."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", wanted))
+        except OSError:
+            return 0
+    return wanted
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
