@@ -1,1 +1,37 @@
-"""Flowtrail: follow every event through Kafka."""
+"""Flowtrail: follow every event through Kafka.
+
+import flowtrail
+
+flowtrail.instrument(service="orders")
+
+for record in flowtrail.processing(consumer):
+    handle(record)
+
+This module is what a service needs: it imports the tracer alone, never the collector or the UI.
+"""
+
+from flowtrail.tracer import (
+    Health,
+    Interceptor,
+    add_interceptor,
+    health,
+    instrument,
+    process,
+    processing,
+    remove_interceptor,
+    set_up,
+    uninstrument,
+)
+
+__all__ = [
+    "Health",
+    "Interceptor",
+    "add_interceptor",
+    "health",
+    "instrument",
+    "process",
+    "processing",
+    "remove_interceptor",
+    "set_up",
+    "uninstrument",
+]

@@ -1,0 +1,37 @@
+"""The tracer: what runs in the user's process.
+
+record.py           what an interceptor sees, whatever the client
+interceptor.py      the shape of an interceptor (KIP-42) and the chain that runs them
+headers.py          trace context in and out of record headers
+spans.py            records to attributes and links, by the semantic conventions
+tracing.py          the interceptor that makes spans, and the span around processing
+processing.py       `with process(record):` and `for record in processing(consumer):`
+clients/            one module for each Kafka client
+instrumentation.py  tracing put into a running program's clients, and taken out again
+setup.py, export.py the OpenTelemetry SDK, when the program has not set it up
+counts.py           what the tracer knows about itself
+attributes.py       the names on the wire, which the collector reads
+"""
+
+from .counts import Health, health
+from .instrumentation import instrument, uninstrument
+from .interceptor import Interceptor
+from .processing import process, processing
+from .setup import set_up
+from .tracing import CHAIN
+
+add_interceptor = CHAIN.add
+remove_interceptor = CHAIN.remove
+
+__all__ = [
+    "Health",
+    "Interceptor",
+    "add_interceptor",
+    "health",
+    "instrument",
+    "process",
+    "processing",
+    "remove_interceptor",
+    "set_up",
+    "uninstrument",
+]

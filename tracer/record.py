@@ -24,7 +24,11 @@ class Client:
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """A record on its way into a producer, before serialization. `headers` are what will be sent."""
+    """A record on its way into a producer, before serialization. `headers` are what will be sent.
+
+    `sequence` numbers the sends of this process: the same on the acknowledgement, so that an interceptor can
+    bring the two together.
+    """
 
     client: Client
     topic: str
@@ -33,13 +37,15 @@ class Outgoing:
     headers: Sequence[Header]
     partition: int | None = None
     timestamp_ms: int | None = None
+    sequence: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Acknowledged:
     """What the broker (or the client on its way there) answered to an `Outgoing`.
 
-    With an error, partition and offset may be None; without one they are where the record lies.
+    With an error, partition and offset may be None; without one they are where the record lies. A producer that
+    asks for no acknowledgement (acks=0) never learns the offset: None without an error.
     """
 
     outgoing: Outgoing
@@ -47,6 +53,10 @@ class Acknowledged:
     offset: int | None = None
     timestamp_ms: int | None = None
     error: BaseException | None = None
+
+
+class Unacknowledged(Exception):
+    """The producer closed, or the process ended, before an answer came: the record is stored, or it is not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +75,22 @@ class Received:
 
 
 @dataclass(frozen=True, slots=True)
+class Polled:
+    """What one poll returned: at least one record. `started_ns` is when it was called, ns since the epoch."""
+
+    client: Client
+    records: Sequence[Received]
+    started_ns: int
+
+
+@dataclass(frozen=True, slots=True)
 class Committed:
-    """Positions that a group committed: for each (topic, partition) the next offset to read."""
+    """Positions that a group committed, or tried to: for each (topic, partition) the next offset to read.
+
+    `started_ns` is when the commit was called, ns since the epoch.
+    """
 
     client: Client
     offsets: dict[tuple[str, int], int]
+    started_ns: int
     error: BaseException | None = None

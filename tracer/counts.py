@@ -1,0 +1,78 @@
+"""What the tracer knows about itself: how many spans it made, sent and lost, and whose code failed in its hands.
+
+Counting must not disturb the host: the lock can be taken again by the thread that holds it, since the garbage
+collector may close a producer, and so end a span, at any allocation.
+"""
+
+import logging
+import os
+import threading
+from dataclasses import dataclass
+
+_log = logging.getLogger("flowtrail.tracer")
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """Counts since the process started (or was forked).
+
+    `noted` spans were finished and meant for export; each is then `exported`, `dropped`, or still waiting. The three
+    stay 0 when the program set up its own tracer provider: its exporters are not ours to count.
+    `interceptor_errors` are exceptions that were kept from the host.
+    """
+
+    noted: int = 0
+    exported: int = 0
+    dropped: int = 0
+    interceptor_errors: int = 0
+
+
+class Counts:
+    """The counters behind `Health`; safe for any thread."""
+
+    def __init__(self) -> None:
+        self._reset()
+
+    def _reset(self) -> None:
+        self._lock = threading.RLock()
+        self._noted = self._exported = self._dropped = self._interceptor_errors = 0
+        self._logged: set[tuple[str, str, str]] = set()
+
+    def reset_after_fork(self) -> None:
+        """Start anew in a child process: what the parent counted, the parent reports."""
+        self._reset()
+
+    def note(self) -> None:
+        with self._lock:
+            self._noted += 1
+
+    def export(self, spans: int) -> None:
+        with self._lock:
+            self._exported += spans
+
+    def drop(self, spans: int) -> None:
+        with self._lock:
+            self._dropped += spans
+
+    def fail(self, whose: str, method: str, error: Exception) -> None:
+        """Count an exception that is kept from the host; log the first of each kind with its traceback."""
+        kind = (whose, method, type(error).__qualname__)
+        with self._lock:
+            self._interceptor_errors += 1
+            is_new = kind not in self._logged
+            self._logged.add(kind)
+        if is_new:
+            _log.error("%s.%s raised %s; it is kept from the program, and not logged again", *kind, exc_info=error)
+
+    def health(self) -> Health:
+        with self._lock:
+            return Health(self._noted, self._exported, self._dropped, self._interceptor_errors)
+
+
+COUNTS = Counts()
+os.register_at_fork(after_in_child=COUNTS.reset_after_fork)
+
+
+def health() -> Health:
+    """Return what was noted, exported and dropped in this process so far."""
+    return COUNTS.health()

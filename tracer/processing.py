@@ -1,0 +1,155 @@
+"""The program's own work on records, traced.
+
+with process(record):                     one record: a span until the block ends, errors included
+    handle(record)
+
+with process(records):                    a batch: one span for all
+    handle_all(records)
+
+for record in processing(consumer):       a span for each record, until the loop comes back for the next one
+    handle(record)
+
+Nothing here raises but what the work itself raised. Sends in the block become children of its span.
+"""
+
+import dis
+import sys
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextvars import Token
+from types import FrameType, TracebackType
+from typing import Generic, TypeVar
+
+from opentelemetry import context, trace
+from opentelemetry.context import Context
+from opentelemetry.trace import Span
+
+from .clients.consumer_record import client_of, read_record
+from .counts import COUNTS
+from .record import Client, Received
+from .tracing import TRACING, end_process, is_suppressed
+
+R = TypeVar("R")
+
+
+class LeftUnfinished(Exception):
+    """A loop over `processing(…)` was left by an exception that cannot be seen from there."""
+
+
+class process:  # in lower case: it reads as the statement `with process(record):`
+    """Trace the work on one record, or on a list of records (a batch): a span from entering to leaving.
+
+    Entering returns the span, for attributes of your own. An exception is recorded on it and goes on as it was.
+    An empty batch, something that is no record, or suppressed instrumentation: no span, and the work goes on.
+    Use an instance once.
+    """
+
+    def __init__(self, record: object) -> None:
+        self._record = record
+        self._spans: list[Span] = []
+        self._token: Token[Context] | None = None
+        self._thread = 0
+
+    def __enter__(self) -> Span:
+        try:
+            self._start()
+        except Exception as error:
+            COUNTS.fail("process", "__enter__", error)
+        return self._spans[0] if self._spans else trace.INVALID_SPAN
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        spans, self._spans = self._spans, []
+        try:
+            # A context can be given back only where it was taken; a collected generator may end elsewhere.
+            if self._token is not None and self._thread == threading.get_ident():
+                context.detach(self._token)
+            self._token = None
+            end_process(spans, error)
+        except Exception as failure:
+            COUNTS.fail("process", "__exit__", failure)
+
+    def _start(self) -> None:
+        if is_suppressed():
+            return
+        is_batch = isinstance(self._record, Sequence) and not hasattr(self._record, "topic")
+        given: Sequence[object] = self._record if is_batch else [self._record]  # type: ignore[assignment]
+        records: list[Received] = [read_record(record) for record in given]
+        if not records:
+            return
+        self._spans, inside = TRACING.start_process(_one_client(given), records, is_batch=is_batch)
+        self._thread = threading.get_ident()
+        self._token = context.attach(inside)
+
+
+def processing(records: Iterable[R]) -> "Processing[R]":
+    """Iterate over a consumer (or any records) and trace the work on each, until the next one is asked for.
+
+    Leaving the loop by `break` or `return` ends the last span well; an exception that leaves the loop makes it an
+    error, though which one it was cannot be seen from an iterator. To have it on the span, open it first:
+
+        with processing(consumer) as records:
+            for record in records: …
+    """
+    return Processing(records)
+
+
+class Processing(Generic[R]):
+    """What `processing` returns: an iterator, and a context manager around one."""
+
+    def __init__(self, records: Iterable[R]) -> None:
+        self._records = iter(records)
+        self._current: process | None = None
+        self._loop: FrameType | None = None
+
+    def __iter__(self) -> Iterator[R]:
+        return self
+
+    def __next__(self) -> R:
+        self._end(None)
+        record = next(self._records)
+        self._loop = sys._getframe(1)
+        self._current = process(record)
+        self._current.__enter__()
+        return record
+
+    def __enter__(self) -> "Processing[R]":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._end(error)
+
+    def __del__(self) -> None:
+        if self._current is None:
+            return
+        try:
+            error = None if _is_left_on_purpose(self._loop) else LeftUnfinished("the loop over the records was left")
+            self._end(error)
+        except Exception as failure:
+            COUNTS.fail("processing", "__del__", failure)
+
+    def _end(self, error: BaseException | None) -> None:
+        current, self._current, self._loop = self._current, None, None
+        if current is not None:
+            current.__exit__(None if error is None else type(error), error, None)
+
+
+def _is_left_on_purpose(loop: FrameType | None) -> bool:
+    """Whether a `for` statement that lets go of its iterator does so by break or return.
+
+    Python tells an iterator nothing about how its loop ended. But `break` and `return` take the iterator off the
+    stack by an instruction of their own, POP_TOP (POP_ITER since 3.14), whereas an exception leaves the frame at
+    the instruction that raised.
+    """
+    if loop is None or loop.f_lasti < 0:
+        return False
+    return dis.opname[loop.f_code.co_code[loop.f_lasti]].startswith("POP")
+
+
+def _one_client(records: Sequence[object]) -> Client:
+    """The client that the records came through: an empty one when it is not known, or when they differ."""
+    clients = {client_of(record) for record in records}
+    return clients.pop() if len(clients) == 1 else Client()

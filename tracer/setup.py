@@ -1,0 +1,117 @@
+"""The OpenTelemetry SDK, set up from the standard `OTEL_*` variables, for programs that have not done it themselves.
+
+Read here: OTEL_TRACES_EXPORTER (otlp, console, none), OTEL_EXPORTER_OTLP_PROTOCOL and …_TRACES_PROTOCOL
+(http/protobuf, grpc), OTEL_BSP_MAX_QUEUE_SIZE, OTEL_BSP_MAX_EXPORT_BATCH_SIZE, OTEL_BSP_SCHEDULE_DELAY (ms). The SDK
+and its exporter read the others: OTEL_SERVICE_NAME, OTEL_RESOURCE_ATTRIBUTES, OTEL_TRACES_SAMPLER,
+OTEL_EXPORTER_OTLP_ENDPOINT, …_HEADERS, …_TIMEOUT, OTEL_PROPAGATORS, OTEL_SDK_DISABLED.
+"""
+
+import atexit
+import logging
+import os
+import sys
+import uuid
+from typing import TYPE_CHECKING
+
+from opentelemetry import trace
+from opentelemetry.trace import TracerProvider
+
+from .counts import COUNTS
+from .tracing import TRACING
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace.export import SpanExporter
+
+_log = logging.getLogger("flowtrail.tracer")
+
+_is_exit_watched = False
+
+
+def set_up(service: str | None = None, *, tracer_provider: TracerProvider | None = None) -> None:
+    """Make sure that spans go somewhere. Calling it again changes nothing but the provider that is given.
+
+    A given `tracer_provider` is used for Flowtrail's spans. Otherwise the global one is; when the program has set none,
+    one is made that exports over OTLP, and becomes the global one. `service` is its `service.name`, before
+    OTEL_SERVICE_NAME. Raises nothing for a variable that cannot be understood: the default counts, and a line says so.
+    """
+    TRACING.use(tracer_provider)
+    if tracer_provider is None and isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
+        trace.set_tracer_provider(_make_provider(service))
+    _watch_exit()
+
+
+def _make_provider(service: str | None) -> TracerProvider:
+    # Imported late: a program with a provider of its own may have no SDK, and importing Flowtrail stays quick.
+    from opentelemetry.sdk.resources import SERVICE_INSTANCE_ID, SERVICE_NAME, Resource
+    from opentelemetry.sdk.trace import TracerProvider as SdkProvider
+    from opentelemetry.sdk.trace.export import ConsoleSpanExporter, SimpleSpanProcessor
+
+    from .export import CountingProcessor
+
+    resource = Resource.create({SERVICE_NAME: service} if service else {})
+    if not resource.attributes.get(SERVICE_INSTANCE_ID):
+        resource = resource.merge(Resource({SERVICE_INSTANCE_ID: str(uuid.uuid4())}))
+    provider = SdkProvider(resource=resource)
+    for name in _variable("OTEL_TRACES_EXPORTER", "otlp").split(","):
+        match name.strip():
+            case "otlp":
+                provider.add_span_processor(
+                    CountingProcessor(
+                        _otlp_exporter(),
+                        COUNTS,
+                        queue_size=_number("OTEL_BSP_MAX_QUEUE_SIZE", 2048),
+                        batch_size=_number("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", 512),
+                        delay_ms=_number("OTEL_BSP_SCHEDULE_DELAY", 5000),
+                    )
+                )
+            case "console":
+                provider.add_span_processor(SimpleSpanProcessor(ConsoleSpanExporter()))
+            case "none":
+                continue
+            case other:
+                _log.warning("OTEL_TRACES_EXPORTER: %r is not known here (otlp, console, none); it is left out", other)
+    return provider
+
+
+def _otlp_exporter() -> "SpanExporter":
+    protocol = _variable(
+        "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", _variable("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")
+    )
+    if protocol == "grpc":
+        from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as GrpcExporter
+
+        return GrpcExporter()
+    if protocol != "http/protobuf":
+        _log.warning("OTEL_EXPORTER_OTLP_PROTOCOL: %r is not known here; http/protobuf is used", protocol)
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter as HttpExporter
+
+    return HttpExporter()
+
+
+def _variable(name: str, default: str) -> str:
+    return os.environ.get(name, "").strip() or default
+
+
+def _number(name: str, default: int) -> int:
+    text = _variable(name, str(default))
+    if text.isdecimal() and int(text) > 0:
+        return int(text)
+    _log.warning("%s: %r is not a positive number; %d is used", name, text, default)
+    return default
+
+
+def _watch_exit() -> None:
+    """At exit, end the sends that were not answered, before the provider shuts down.
+
+    Exit functions run last in, first out: producers that were made after this close first, so their last answers count.
+    """
+    global _is_exit_watched
+    if not _is_exit_watched:
+        _is_exit_watched = True
+        atexit.register(_end_unacknowledged)
+
+
+def _end_unacknowledged() -> None:
+    client = sys.modules.get("flowtrail.tracer.clients.kafka_python")
+    if client is not None:
+        client.give_up_unacknowledged()

@@ -1,0 +1,166 @@
+"""Records to what spans say of them, by the semantic conventions for messaging. Pure: nothing is started here.
+
+https://opentelemetry.io/docs/specs/semconv/messaging/kafka/ (1.44)
+"""
+
+from collections.abc import Iterable, Sequence
+from numbers import Integral
+from typing import TypeAlias
+from uuid import UUID
+
+from opentelemetry.trace import INVALID_SPAN_CONTEXT, Link, SpanContext, get_current_span
+
+from . import attributes as names
+from .headers import read
+from .record import Acknowledged, Client, Committed, Outgoing, Received
+
+Attributes: TypeAlias = dict[str, str | int | bool]
+
+# A key is an attribute, stored and searched: longer ones are payload.
+LONGEST_KEY = 1024
+
+
+def send_attributes(outgoing: Outgoing) -> Attributes:
+    """What is known of a record before it is sent; set before sampling is decided."""
+    found = _operation(names.SEND, outgoing.client) | {names.TOPIC: outgoing.topic}
+    if outgoing.partition is not None:
+        found[names.PARTITION] = str(outgoing.partition)
+    _add_key(found, outgoing.key)
+    if outgoing.value is None:
+        found[names.TOMBSTONE] = True
+    return found
+
+
+def acknowledged_attributes(acknowledged: Acknowledged) -> Attributes:
+    """What the acknowledgement adds: where the record lies.
+
+    Not its timestamp: a broker may answer one that the record does not get (librdkafka's mock cluster does).
+    """
+    found: Attributes = {}
+    if acknowledged.partition is not None:
+        found[names.PARTITION] = str(acknowledged.partition)
+    if acknowledged.offset is not None:
+        found[names.OFFSET] = acknowledged.offset
+    if acknowledged.outgoing.client.cluster_id is not None:
+        found[names.CLUSTER_ID] = acknowledged.outgoing.client.cluster_id
+    return found
+
+
+def record_attributes(record: Received) -> Attributes:
+    """A record's own facts: on its span when that is about one record, else on its link."""
+    found: Attributes = {names.TOPIC: record.topic, names.PARTITION: str(record.partition), names.OFFSET: record.offset}
+    _add_key(found, record.key)
+    if record.timestamp_ms is not None:
+        found[names.RECORD_TIMESTAMP_MS] = record.timestamp_ms
+    if record.is_tombstone:
+        found[names.TOMBSTONE] = True
+    return found
+
+
+def consume_attributes(
+    operation: tuple[str, str], client: Client, records: Sequence[Received], *, count: int | None = None
+) -> Attributes:
+    """The span of a poll, or of processing: `records` are those that it links, at least one.
+
+    `count` is the batch's size, None when the call was not for a batch. The topic is there when all share it.
+    """
+    found = _operation(operation, client)
+    if len(records) == 1:
+        found |= record_attributes(records[0])
+    elif (topic := one_topic(record.topic for record in records)) is not None:
+        found[names.TOPIC] = topic
+    if count is not None:
+        found[names.MESSAGE_COUNT] = count
+    return found
+
+
+def commit_attributes(committed: Committed) -> Attributes:
+    """A commit's span; topic and partition when there is but one."""
+    found = _operation(names.COMMIT, committed.client)
+    if (topic := one_topic(topic for topic, _ in committed.offsets)) is not None:
+        found[names.TOPIC] = topic
+    if len(committed.offsets) == 1:
+        ((_, partition),) = committed.offsets
+        found[names.PARTITION] = str(partition)
+    return found
+
+
+def link(record: Received, *, with_attributes: bool) -> list[Link]:
+    """Links to the contexts that came with a record: the last one first, then earlier attempts' (see `read`).
+
+    With attributes there is always a first link, even to no context: it says which record was there.
+    """
+    carried = read(record.headers)
+    context = get_current_span(carried.context).get_span_context()
+    found: list[Link] = []
+    if with_attributes:
+        found.append(Link(context if context.is_valid else INVALID_SPAN_CONTEXT, record_attributes(record)))
+    elif context.is_valid:
+        found.append(Link(context))
+    found.extend(Link(other) for other in carried.others)
+    return found
+
+
+def contexts(records: Iterable[Received]) -> tuple[SpanContext, ...]:
+    """Every valid context that came with the records."""
+    return tuple(link_.context for record in records for link_ in link(record, with_attributes=False))
+
+
+def span_name(operation: tuple[str, str], topic: str | None) -> str:
+    """`process orders`; without a topic, the operation alone."""
+    return operation[0] if topic is None else f"{operation[0]} {topic}"
+
+
+def one_topic(topics: Iterable[str]) -> str | None:
+    """Return the topic that all share; None when there are several, or none."""
+    found = set(topics)
+    return found.pop() if len(found) == 1 else None
+
+
+def key_text(key: object) -> str | None:
+    """Return a key's canonical text; None when it has none, or is longer than `LONGEST_KEY`."""
+    match key:
+        case bytes() | bytearray():
+            try:
+                text = key.decode()
+            except UnicodeDecodeError:
+                return None
+        case str():
+            text = key
+        case bool():
+            return None
+        case Integral() | UUID():
+            text = str(key)
+        case _:
+            return None
+    return text if len(text) <= LONGEST_KEY else None
+
+
+def error_type(error: BaseException) -> str:
+    """Return the exception's full name, the value of `error.type`; builtins without their module."""
+    kind = type(error)
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _operation(operation: tuple[str, str], client: Client) -> Attributes:
+    found: Attributes = {
+        names.SYSTEM: "kafka",
+        names.OPERATION_NAME: operation[0],
+        names.OPERATION_TYPE: operation[1],
+    }
+    known = {
+        names.CLIENT_ID: client.client_id,
+        names.GROUP: client.group,
+        names.MEMBER_ID: client.member_id,
+        names.CLUSTER_ID: client.cluster_id,
+        names.SERVER_ADDRESS: client.server_address,
+        names.SERVER_PORT: client.server_port,
+    }
+    found.update((name, value) for name, value in known.items() if value is not None)
+    return found
+
+
+def _add_key(found: Attributes, key: object) -> None:
+    text = key_text(key)
+    if text is not None:
+        found[names.KEY] = text

@@ -1,0 +1,191 @@
+"""Spans around records: send, poll and commit as an interceptor, and the span around processing.
+
+Only this file starts and ends spans, and it makes them from plain records. The fast path goes here: note ids and
+times in a queue, and let another thread make the spans.
+"""
+
+import os
+import time
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from opentelemetry import baggage, context, trace
+from opentelemetry.context import Context
+from opentelemetry.trace import Link, Span, SpanContext, SpanKind, Status, StatusCode, Tracer, TracerProvider
+
+from . import attributes as names
+from . import headers, spans
+from .interceptor import Chain, Interceptor
+from .record import Acknowledged, Client, Committed, Header, Outgoing, Polled, Received, Unacknowledged
+
+SCOPE: Final = "flowtrail.tracer"
+# The SDK cuts off links beyond its limit, by default 128 (OTEL_SPAN_LINK_COUNT_LIMIT).
+LINKS_PER_SPAN: Final = 128
+# A send whose fate is not known ends with this event instead of an error.
+UNACKNOWLEDGED_EVENT: Final = "unacknowledged"
+
+# Contexts of the records now being processed: what a send's headers were copied from. It lives in the
+# OpenTelemetry context, so that it goes wherever the program takes that.
+_RECEIVED: Final = context.create_key("flowtrail-received")
+# The API's key, and the plain name that older instrumentations set.
+_SUPPRESSED: Final = (context._SUPPRESS_INSTRUMENTATION_KEY, "suppress_instrumentation")
+
+
+class Tracing(Interceptor):
+    """Makes the spans. Before a provider is set it makes none, and none is lost by calling early."""
+
+    def __init__(self, provider: TracerProvider | None = None) -> None:
+        self._sending: dict[int, Span] = {}
+        self.use(provider)
+
+    def use(self, provider: TracerProvider | None) -> None:
+        """Make spans by this provider from now on; None: by the global one, whenever that is set."""
+        self._tracer: Tracer = trace.get_tracer(SCOPE, tracer_provider=provider)
+        self._provider = provider
+
+    def forget_sends(self) -> None:
+        """Drop the spans of sends without an answer, unended."""
+        self._sending.clear()
+
+    def on_send(self, outgoing: Outgoing) -> Sequence[Header] | None:
+        if is_suppressed():
+            return None
+        found = headers.read(outgoing.headers).context
+        there = trace.get_current_span(found).get_span_context()
+        span = self._tracer.start_span(
+            spans.span_name(names.SEND, outgoing.topic),
+            kind=SpanKind.PRODUCER,
+            attributes=spans.send_attributes(outgoing),
+            links=[Link(there)] if there.is_valid else (),
+        )
+        self._sending[outgoing.sequence] = span
+        return headers.write(outgoing.headers, trace.set_span_in_context(span), received=_received())
+
+    def on_acknowledgement(self, acknowledged: Acknowledged) -> None:
+        span = self._sending.pop(acknowledged.outgoing.sequence, None)
+        if span is None:
+            return
+        try:
+            span.set_attributes(spans.acknowledged_attributes(acknowledged))
+            if isinstance(acknowledged.error, Unacknowledged):
+                span.add_event(UNACKNOWLEDGED_EVENT)
+            else:
+                _set_error(span, acknowledged.error)
+        finally:
+            span.end()
+
+    def on_consume(self, polled: Polled) -> None:
+        if is_suppressed():
+            return
+        for records, links in self._portions(polled.records):
+            span = self._tracer.start_span(
+                spans.span_name(names.POLL, spans.one_topic(record.topic for record in records)),
+                kind=SpanKind.CLIENT,
+                attributes=spans.consume_attributes(names.POLL, polled.client, records, count=len(records)),
+                links=links,
+                start_time=polled.started_ns,
+            )
+            span.end()
+
+    def on_commit(self, committed: Committed) -> None:
+        if is_suppressed():
+            return
+        span = self._tracer.start_span(
+            spans.span_name(names.COMMIT, spans.one_topic(topic for topic, _ in committed.offsets)),
+            kind=SpanKind.CLIENT,
+            attributes=spans.commit_attributes(committed),
+            start_time=committed.started_ns,
+        )
+        try:
+            for (topic, partition), offset in committed.offsets.items():
+                span.add_event(
+                    names.COMMIT_EVENT,
+                    {names.TOPIC: topic, names.PARTITION: str(partition), names.COMMITTED_OFFSET: offset},
+                )
+            _set_error(span, committed.error)
+        finally:
+            span.end()
+
+    def start_process(
+        self, client: Client, records: Sequence[Received], *, is_batch: bool
+    ) -> tuple[list[Span], Context]:
+        """Start the span of processing; return it and the context in which the work is to run.
+
+        It is a child of the span that is current, else a root. More records than a span takes links make several
+        spans of the same length; the first is the current one while the work runs.
+        """
+        current = context.get_current()
+        if not is_batch:
+            for name, value in baggage.get_all(headers.read(records[0].headers).context).items():
+                current = baggage.set_baggage(name, value, current)
+        started: list[Span] = []
+        for portion, links in self._portions(records, with_attributes=is_batch):
+            started.append(
+                self._tracer.start_span(
+                    spans.span_name(names.PROCESS, spans.one_topic(record.topic for record in portion)),
+                    context=current,
+                    kind=SpanKind.CONSUMER,
+                    attributes=spans.consume_attributes(
+                        names.PROCESS, client, portion, count=len(portion) if is_batch else None
+                    ),
+                    links=links,
+                )
+            )
+        inside = trace.set_span_in_context(started[0], current)
+        return started, context.set_value(_RECEIVED, spans.contexts(records), inside)
+
+    def _portions(
+        self, records: Sequence[Received], *, with_attributes: bool = True
+    ) -> Iterator[tuple[list[Received], list[Link]]]:
+        """Divide records so that no span gets more links than the SDK keeps; none is cut off."""
+        most = self._most_links()
+        portion: list[Received] = []
+        links: list[Link] = []
+        for record in records:
+            own = spans.link(record, with_attributes=with_attributes)
+            if portion and len(links) + len(own) > most:
+                yield portion, links
+                portion, links = [], []
+            portion.append(record)
+            links.extend(own)
+        yield portion, links
+
+    def _most_links(self) -> int:
+        provider = self._provider or trace.get_tracer_provider()
+        limits = getattr(provider, "_span_limits", None)
+        most = getattr(limits, "max_links", None)
+        return max(1, most) if isinstance(most, int) else LINKS_PER_SPAN
+
+
+def end_process(started: Sequence[Span], error: BaseException | None) -> None:
+    """End what `start_process` started, with the exception that the work raised."""
+    ended_ns = time.time_ns()
+    for span in started:
+        try:
+            _set_error(span, error)
+        finally:
+            span.end(ended_ns)
+
+
+def is_suppressed() -> bool:
+    """Whether the program asked for no instrumentation in this context."""
+    return any(context.get_value(key) for key in _SUPPRESSED)
+
+
+def _received() -> tuple[SpanContext, ...]:
+    found = context.get_value(_RECEIVED)
+    return found if isinstance(found, tuple) else ()
+
+
+def _set_error(span: Span, error: BaseException | None) -> None:
+    if error is None:
+        return
+    span.set_attribute(names.ERROR_TYPE, spans.error_type(error))
+    span.record_exception(error)
+    span.set_status(Status(StatusCode.ERROR, str(error) or spans.error_type(error)))
+
+
+TRACING: Final = Tracing()
+# A forked child has copies of the spans that are being sent, but the answers come to the parent.
+os.register_at_fork(after_in_child=TRACING.forget_sends)
+CHAIN: Final = Chain(last=TRACING)
