@@ -1,0 +1,215 @@
+"""What became of every hop of a flow in the end: failed attempts are followed through retry topics. Pure.
+
+A failure that was sent to a retry topic and succeeded there is `processed`; one that ended in a dead-letter topic is
+`dead_lettered` at the hop where it began, however many retries lie between.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from flowtrail.collector.api.answers import State, Tone
+
+from .deliveries import Sent, Try, caused_by, events_of
+from .facts import Facts
+from .rows import Context
+from .states import Finding, judge
+from .stitching import Trail
+from .wording import clipped, counted, duration, listed
+
+
+@dataclass
+class Step:
+    """One hop: an event, what was found of one reader, and the events that its processing sent."""
+
+    sent: Sent
+    finding: Finding
+    caused: list[Sent] = field(default_factory=list)
+    attempts: int = 0
+    is_resolved: bool = False
+
+    @property
+    def id(self) -> str:
+        reader = self.finding.reader
+        return f"{self.sent.id}>{reader.name if reader else ''}"
+
+    @property
+    def processes(self) -> list[Try]:
+        return [one for one in self.finding.tries if one.is_ended]
+
+
+def steps_of(trail: Trail, facts: Facts) -> list[Step]:
+    """Return the hops of a flow in causal order, with retries followed to their end."""
+    events = events_of(trail)
+    caused = caused_by(trail, events)
+    steps = []
+    for sent in events:
+        for finding in judge(sent, facts):
+            step = Step(sent, finding, attempts=sum(one.is_ended for one in finding.tries))
+            for one in finding.tries:
+                for span in filter(None, (one.process, one.poll)):
+                    step.caused += [other for other in caused.get(span.context, []) if other not in step.caused]
+            steps.append(step)
+    _attach_loose(steps, events, trail, facts)
+    by_event: dict[str, list[Step]] = {}
+    for step in steps:
+        by_event.setdefault(step.sent.id, []).append(step)
+    for step in steps:
+        _resolve(step, by_event, facts, under_way=set())
+    return steps
+
+
+def _attach_loose(steps: Sequence[Step], events: Sequence[Sent], trail: Trail, facts: Facts) -> None:
+    """Find the hop behind a retry or dead letter that was sent after the processing, with the record's old headers."""
+    caused = {sent.id for step in steps for sent in step.caused}
+    sender_of: dict[Context, Sent] = {sent.send.context: sent for sent in events if sent.send is not None}
+    for sent in events:
+        send = sent.send
+        if send is None or sent.id in caused or not _is_second_try(sent.topic, facts):
+            continue
+        parent = trail.parents.get(send.context)
+        origin = sender_of.get(parent) if parent is not None else None
+        tried = [
+            step
+            for step in steps
+            if step.sent is not sent
+            and (origin is None or step.sent is origin or step.sent.key == sent.key)
+            and any(
+                one.span.service == send.service and one.span.start_ns <= send.start_ns for one in step.finding.tries
+            )
+        ]
+        if tried:
+            latest = max(tried, key=lambda step: max(one.start_ms for one in step.finding.tries))
+            latest.caused.append(sent)
+
+
+def _resolve(step: Step, by_event: dict[str, list[Step]], facts: Facts, under_way: set[str]) -> None:
+    """Settle a hop by what its retries came to; each hop once."""
+    if step.is_resolved or step.id in under_way:
+        return
+    under_way = under_way | {step.id}
+    finding = step.finding
+    if finding.state in (State.FAILED, State.PROCESSED) and finding.reader is not None:
+        dead = [sent for sent in step.caused if facts.roles.is_dead_letter(sent.topic) and _is_sent(sent)]
+        retried = [sent for sent in step.caused if facts.roles.is_retry(sent.topic) and _is_sent(sent)]
+        if dead:
+            _dead_lettered(step, dead[-1])
+        elif retried:
+            later = [other for sent in retried for other in by_event.get(sent.id, [])]
+            for other in later:
+                _resolve(other, by_event, facts, under_way)
+            _retried(step, retried[-1], later)
+    step.is_resolved = True
+
+
+def _dead_lettered(step: Step, dead: Sent) -> None:
+    finding = step.finding
+    assert finding.reader is not None
+    why = f": {clipped(finding.error)}" if finding.error else ", without an error on its span"
+    finding.state = State.DEAD_LETTERED
+    finding.tone = None
+    finding.sentence = f"{finding.reader.name} gave up on {step.sent.id} and sent it to {dead.topic}{why}"
+
+
+def _retried(step: Step, retry: Sent, later: Sequence[Step]) -> None:
+    finding = step.finding
+    assert finding.reader is not None
+    states = {other.finding.state for other in later}
+    step.attempts += sum(other.attempts for other in later)
+    last = later[-1].finding if later else None
+    if states & {State.DEAD_LETTERED, State.FAILED} and State.PROCESSED not in states:
+        is_dead = State.DEAD_LETTERED in states
+        worst = next(
+            one.finding for one in later if one.finding.state is (State.DEAD_LETTERED if is_dead else State.FAILED)
+        )
+        finding.error = finding.error or worst.error
+        finding.state = State.DEAD_LETTERED if is_dead else State.FAILED
+        end = "gave up on" if is_dead else "failed on"
+        finding.sentence = (
+            f"{finding.reader.name} {end} {step.sent.id} after {counted(step.attempts, 'attempt')}: "
+            f"{clipped(finding.error or 'no error on its spans')}"
+        )
+    elif State.PROCESSED in states:
+        well = next(other.finding for other in later if other.finding.state is State.PROCESSED)
+        finding.state = State.PROCESSED
+        finding.sentence = (
+            f"{finding.reader.name} failed first; {retry.topic} brought it through at attempt {step.attempts}."
+        )
+        finding.since_ms = well.since_ms
+        finding.error = None
+    else:
+        waiting = f" ({last.sentence})" if last is not None else ""
+        finding.state = State.RETRYING
+        finding.sentence = (
+            f"{finding.reader.name} failed on {step.sent.id}; it waits for another attempt in {retry.topic}.{waiting}"
+        )
+    finding.tone = None
+
+
+def _is_sent(sent: Sent) -> bool:
+    return sent.send is None or not sent.send.is_error
+
+
+def _is_second_try(topic: str, facts: Facts) -> bool:
+    return facts.roles.is_dead_letter(topic) or facts.roles.is_retry(topic)
+
+
+# ── what came of it ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def consequence(step: Step, steps: Sequence[Step], facts: Facts) -> str | None:
+    """What a failing hop led to downstream, in one or two sentences; None when there is nothing to add."""
+    said = [_of_itself(step, steps, facts)]
+    went_well = [
+        other
+        for other in steps
+        if other is not step and other.sent is step.sent and other.finding.loudness is Tone.OK and other.finding.reader
+    ]
+    if went_well:
+        names = [other.finding.reader.name for other in went_well if other.finding.reader]
+        said.append(f"{listed(names)} processed the same event.")
+    return " ".join(filter(None, said)) or None
+
+
+def _of_itself(step: Step, steps: Sequence[Step], facts: Facts) -> str | None:
+    state, reader = step.finding.state, step.finding.reader
+    if state is State.DEAD_LETTERED:
+        dead = next(
+            (sent for sent in reversed(_downstream(step, steps)) if facts.roles.is_dead_letter(sent.topic)), None
+        )
+        if dead is None:
+            return None
+        readers = [other.finding.reader.name for other in steps if other.sent is dead and other.finding.reader]
+        return f"The event lies in {dead.id}, " + (
+            f"which {listed(readers)} reads." if readers else "which nobody reads."
+        )
+    if state is State.NOT_SENT:
+        return "The event never reached Kafka: nothing that follows it can happen."
+    if state is State.UNCONSUMED:
+        return "It lies there until retention removes it."
+    if state is State.EXPIRED:
+        return "It is gone from the log: only its producer can send it again."
+    if state in (State.FAILED, State.CRASHED, State.NO_MEMBER, State.STALLED, State.SKIPPED) and reader is not None:
+        sent_on = sorted({sent.topic for sent in step.caused if _is_sent(sent)})
+        if sent_on:
+            return f"Before that it had sent on to {listed(sent_on)}."
+        if state in (State.FAILED, State.SKIPPED):
+            return f"{reader.name} sent nothing on."
+        return "Nothing after it has happened yet."
+    return None
+
+
+def _downstream(step: Step, steps: Sequence[Step]) -> list[Sent]:
+    found: list[Sent] = []
+    queue = list(step.caused)
+    while queue:
+        sent = queue.pop(0)
+        if sent in found:
+            continue
+        found.append(sent)
+        queue += [other for later in steps if later.sent is sent for other in later.caused]
+    return found
+
+
+def waited(step: Step, facts: Facts) -> str:
+    """How long an event has been where it is."""
+    return duration(facts.now_ms - step.sent.sent_ms)
