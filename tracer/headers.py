@@ -69,7 +69,10 @@ def write(
         return sent
     written: list[Header] = []
     propagate.inject(written, context, _SETTER)
-    names = {name for name, _ in written}
+    if not written:
+        return sent
+    # All of an old context goes: what is left of it (tracestate) would be read with the new one. Baggage is no part of it.
+    names = {name for name, _ in written} | (propagate.get_global_textmap().fields - {"baggage"})
     return [header for header in sent if header[0] not in names] + written
 
 
@@ -89,7 +92,7 @@ def _attempts(headers: Iterable[Header]) -> list[dict[str, str]]:
 
 def _text(value: bytes | None) -> str | None:
     """Decode a header value; None when it cannot be one of ours."""
-    if value is None or len(value) > LONGEST_VALUE_BYTES:
+    if not isinstance(value, bytes) or len(value) > LONGEST_VALUE_BYTES:
         return None
     try:
         return value.decode("ascii")
