@@ -1,7 +1,7 @@
 # Everything a person does here; `make help` lists it. GNU Make 3.81 (macOS) is enough.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format bench kafka
+.PHONY: help setup demo test check format bench kafka reference
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -12,7 +12,7 @@ FIND_PYTHON = for python in $(PYTHON) python3 python3.13 python3.12 python3.11 p
 	if "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then echo "$$python"; break; fi; done
 
 help: ## List the commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(VENV)/installed-dev ## Make the virtual environment .venv with everything to run and to develop (PYTHON= names another Python)
 
@@ -37,6 +37,9 @@ bench: $(VENV)/installed-dev ## Run every benchmark in its short form
 
 kafka: $(VENV)/installed-dev ## Run Apache Kafka on a free port until Ctrl-C (needs Java 17 and Maven)
 	@$(BIN)/python -m tests.kafka.broker
+
+reference: $(VENV)/installed-dev ## Write the reference of options (deploy/flowtrail.env, docs/configuration.md) anew
+	@$(BIN)/python -m tests.flowtrail.reference
 
 # pip 25.1 is the first that knows dependency groups; a distribution's is often older.
 $(BIN)/python:

@@ -4,6 +4,7 @@ The options are made from the settings, so none can be forgotten: `api_port` is 
 """
 
 import inspect
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Final, get_origin
@@ -50,9 +51,13 @@ def _collect(**options: Any) -> None:
         stop("; ".join(map(_sentence, error.errors())), Exit.BAD_USE)
     except SettingsError as error:
         stop(str(error), Exit.BAD_USE)
-    from flowtrail.collector.service import run
+    from flowtrail.collector.service import StartError, run
 
-    run(settings)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    try:
+        run(settings)
+    except StartError as error:
+        stop(str(error), Exit.BAD_USE)
 
 
 def _sentence(wrong: ErrorDetails) -> str:
