@@ -41,6 +41,9 @@ kafka: $(VENV)/installed-dev ## Run Apache Kafka on a free port until Ctrl-C (ne
 reference: $(VENV)/installed-dev ## Write the reference of options (deploy/flowtrail.env, docs/configuration.md) anew
 	@$(BIN)/python -m tests.flowtrail.reference
 
+# The build warns of every editable installation; a person who types `make demo` need not read that.
+PIP := PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet
+
 # pip 25.1 is the first that knows dependency groups; a distribution's is often older.
 $(BIN)/python:
 	@python="$$($(FIND_PYTHON))"; \
@@ -51,11 +54,11 @@ $(BIN)/python:
 
 $(VENV)/installed: pyproject.toml | $(BIN)/python
 	@echo "Installing Flowtrail into $(VENV) (some minutes the first time) …"
-	@$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
-	@$(BIN)/python -m pip install --quiet --editable '.[all]'
+	@$(PIP) --upgrade 'pip>=25.1'
+	@$(PIP) --editable '.[all]'
 	@touch $@
 
 $(VENV)/installed-dev: pyproject.toml | $(VENV)/installed
 	@echo "Installing what development and tests need …"
-	@$(BIN)/python -m pip install --quiet --editable '.[all]' --group dev
+	@$(PIP) --editable '.[all]' --group dev
 	@touch $@
