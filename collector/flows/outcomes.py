@@ -14,7 +14,7 @@ from .facts import Facts
 from .rows import Context
 from .states import Finding, judge
 from .stitching import Trail
-from .wording import clipped, counted, duration, listed
+from .wording import clipped, counted, listed
 
 
 @dataclass
@@ -173,9 +173,7 @@ def consequence(step: Step, steps: Sequence[Step], facts: Facts) -> str | None:
 def _of_itself(step: Step, steps: Sequence[Step], facts: Facts) -> str | None:
     state, reader = step.finding.state, step.finding.reader
     if state is State.DEAD_LETTERED:
-        dead = next(
-            (sent for sent in reversed(_downstream(step, steps)) if facts.roles.is_dead_letter(sent.topic)), None
-        )
+        dead = dead_letter(step, steps, facts)
         if dead is None:
             return None
         readers = [other.finding.reader.name for other in steps if other.sent is dead and other.finding.reader]
@@ -198,6 +196,12 @@ def _of_itself(step: Step, steps: Sequence[Step], facts: Facts) -> str | None:
     return None
 
 
+def dead_letter(step: Step, steps: Sequence[Step], facts: Facts) -> Sent | None:
+    """The dead letter that a hop ended in, through whatever retries; None without one."""
+    found = [sent for sent in _downstream(step, steps) if facts.roles.is_dead_letter(sent.topic)]
+    return found[-1] if found else None
+
+
 def _downstream(step: Step, steps: Sequence[Step]) -> list[Sent]:
     found: list[Sent] = []
     queue = list(step.caused)
@@ -208,8 +212,3 @@ def _downstream(step: Step, steps: Sequence[Step]) -> list[Sent]:
         found.append(sent)
         queue += [other for later in steps if later.sent is sent for other in later.caused]
     return found
-
-
-def waited(step: Step, facts: Facts) -> str:
-    """How long an event has been where it is."""
-    return duration(facts.now_ms - step.sent.sent_ms)

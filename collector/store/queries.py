@@ -5,7 +5,7 @@ ms (float), span starts come out in ns. Rows of `spans` and `events` may lie the
 takes a span once (LIMIT 1 BY) or counts what is aggregated on the way in.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,6 +42,7 @@ class EdgeCount:
     messages: int
     errors: int
     durations: Mapping[int, int]
+    first_ms: float
     last_ms: float
     bucket_ms: float = 0.0
 
@@ -252,8 +253,14 @@ class Queries:
 
     def last_poll_ms(self) -> float | None:
         """When the poller last wrote what the broker said; None when it never did."""
-        rows = self._query(f"SELECT count(), toUnixTimestamp64Milli(max(time)) FROM {self._database}.topic_offsets", {})
-        return float(rows[0][1]) if rows and rows[0][0] else None
+        rows = self._query(
+            f"""SELECT max(time_ms) FROM (
+                SELECT toUnixTimestamp64Milli(max(time)) AS time_ms FROM {self._database}.topic_offsets
+                UNION ALL SELECT toUnixTimestamp64Milli(max(time)) FROM {self._database}.group_states
+            )""",
+            {},
+        )
+        return float(rows[0][0]) if rows and rows[0][0] > 0 else None
 
     # ── where flows can be found ────────────────────────────────────────────────────────────────────────────
 
@@ -284,10 +291,13 @@ class Queries:
         where = "parent_span_id = toFixedString('', 8) AND empty(links) AND operation NOT IN ('settle', 'receive')"
         return self._traces("spans", where, {}, from_ms, to_ms, limit)
 
-    def dead_letters(self, from_ms: float, to_ms: float, topics: Sequence[str], limit: int) -> list[str]:
-        """Traces that sent to one of these topics."""
-        where = "operation = 'send' AND topic IN (SELECT arrayJoin({topics:Array(String)}))"
-        return self._traces("events", where, {"topics": list(topics)}, from_ms, to_ms, limit) if topics else []
+    def latest_traces(
+        self, where: Mapping[str, str], from_ms: float, to_ms: float, is_failing: bool, limit: int
+    ) -> list[str]:
+        """Traces with a span of one service, topic or group (`where`: column → value); `is_failing`: a failed one."""
+        conditions = " AND ".join(f"{column} = {{{column}:String}}" for column in sorted(where))
+        failing = "status_code = 2" if is_failing else "operation NOT IN ('receive', 'settle')"
+        return self._traces("spans", f"{conditions} AND {failing}", dict(where), from_ms, to_ms, limit)
 
     def newest_span_ms(self) -> float | None:
         """Start of the newest span; None in an empty store."""
@@ -312,23 +322,20 @@ class Queries:
         """Events by service, operation, topic and group, over a range."""
         rows = self._query(
             f"""SELECT service, operation, topic, group_name, sum(messages), sum(errors), sumMap(durations),
-                toUnixTimestamp64Nano(max(last_seen))
+                toUnixTimestamp(min(bucket)), toUnixTimestamp64Nano(max(last_seen))
             FROM {self._database}.edges
             WHERE topic != '' AND bucket >= toDateTime({{from:UInt32}}) AND bucket <= toDateTime({{to:UInt32}})
             GROUP BY service, operation, topic, group_name""",
             {"from": _seconds(from_ms), "to": _seconds(to_ms)},
         )
-        return [
-            EdgeCount(row[0], row[1], row[2], row[3], int(row[4]), int(row[5]), _histogram(row[6]), row[7] / 1e6)
-            for row in rows
-        ]
+        return [_edge_count(row) for row in rows]
 
     def edge_series(self, from_ms: float, to_ms: float, step_ms: float, where: Mapping[str, str]) -> list[EdgeCount]:
         """The same by steps of time (`bucket_ms`), for one service, topic or group (`where`: column → value)."""
         conditions = "".join(f" AND {column} = {{{column}:String}}" for column in sorted(where))
         rows = self._query(
             f"""SELECT service, operation, topic, group_name, sum(messages), sum(errors), sumMap(durations),
-                toUnixTimestamp64Nano(max(last_seen)),
+                toUnixTimestamp(min(bucket)), toUnixTimestamp64Nano(max(last_seen)),
                 intDiv(toUnixTimestamp(bucket), {{step:UInt32}}) * {{step:UInt32}} AS step_s
             FROM {self._database}.edges
             WHERE topic != '' AND bucket >= toDateTime({{from:UInt32}}) AND bucket <= toDateTime({{to:UInt32}})
@@ -336,13 +343,7 @@ class Queries:
             GROUP BY service, operation, topic, group_name, step_s""",
             {"from": _seconds(from_ms), "to": _seconds(to_ms), "step": max(1, int(step_ms / 1000)), **where},
         )
-        return [
-            EdgeCount(
-                row[0], row[1], row[2], row[3], int(row[4]), int(row[5]), _histogram(row[6]), row[7] / 1e6,
-                row[8] * 1000.0,
-            )
-            for row in rows
-        ]  # fmt: skip
+        return [_edge_count(row) for row in rows]
 
     def calls(self, from_ms: float, to_ms: float, limit: int) -> list[CallCount]:
         """Calls between services: server spans whose parent is another service's span."""
@@ -499,13 +500,25 @@ def _link_place(attributes: Mapping[str, str], topic: str, partition: int) -> Pl
     return Place(topic, partition, offset) if topic and partition >= 0 and offset >= 0 else None
 
 
+def _edge_count(row: tuple[Any, ...]) -> EdgeCount:
+    service, operation, topic, group, messages, errors, durations, first_s, last_ns, *step_s = row
+    return EdgeCount(
+        service=service,
+        operation=operation,
+        topic=topic,
+        group=group,
+        messages=int(messages),
+        errors=int(errors),
+        durations={int(bucket): int(number) for bucket, number in durations.items()},
+        first_ms=first_s * 1000.0,
+        last_ms=last_ns / 1e6,
+        bucket_ms=step_s[0] * 1000.0 if step_s else 0.0,
+    )
+
+
 def _position(number: int) -> int | None:
     return number if number >= 0 else None
 
 
 def _seconds(ms: float) -> int:
     return max(0, int(ms / 1000))
-
-
-def _histogram(durations: Mapping[int, int]) -> dict[int, int]:
-    return {int(bucket): int(number) for bucket, number in durations.items()}
