@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
 from kafka import KafkaConsumer
 
 from flowtrail.demo.embedded_broker import EmbeddedBroker
@@ -26,7 +27,10 @@ class BrokerUnreachable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Broker:
-    """Where the run's records go. `prefix` is what its topics and groups begin with; `name` is `embedded` or `kafka 4.x`."""
+    """Where the run's records go.
+
+    `prefix` is what its topics and groups begin with; `name` is `embedded` or such as `kafka 4.3`.
+    """
 
     bootstrap_servers: str
     prefix: str
@@ -49,7 +53,7 @@ def broker(bootstrap_servers: str) -> Iterator[Broker]:
     """
     if not bootstrap_servers:
         with EmbeddedBroker() as embedded:
-            admin = AdminClient({"bootstrap.servers": embedded.bootstrap_servers})
+            admin = AdminClient({"bootstrap.servers": embedded.bootstrap_servers, "log_level": 2})
             for topic in READERS:
                 admin.list_topics(topic, timeout=_TIMEOUT_S)  # asking for it makes it
             yield Broker(embedded.bootstrap_servers, "", "embedded", is_embedded=True)

@@ -14,7 +14,7 @@ OrderForm: TypeAlias = dict[str, Any]
 # With nobody to say when it ends, everything breaks once in this time and is mended again.
 CYCLE_S: Final = 60.0
 
-_EXTRAS: Final = ("gift", "invoice", "label")
+EXTRAS: Final = ("gift", "invoice", "label")
 _BROKEN_EXTRA: Final = {
     Fault.SLOW_CONSUMER: "gift",
     Fault.GROUP_DOWN: "invoice",
@@ -127,16 +127,16 @@ def _cycle(
 def _healthy(begin_s: float, for_s: float, options: Options, chance: random.Random, order: Any) -> Iterator[Step]:
     """Yield the orders that nothing befalls. An extra whose desk will break is only asked for in the first moments."""
     fragile = {extra for fault, extra in _BROKEN_EXTRA.items() if fault in options.broken}
-    number_of_orders = max(len(_EXTRAS), round(for_s * options.rate_per_s))
+    number_of_orders = max(len(EXTRAS), round(for_s * options.rate_per_s))
     for number in range(number_of_orders):
         share = number / number_of_orders
-        if number < len(_EXTRAS):  # so that every desk has been seen at work before one of them stops
-            wishes = {_EXTRAS[number]: "plain"}
+        if number < len(EXTRAS):  # so that every desk has been seen at work before one of them stops
+            wishes = {EXTRAS[number]: "plain"}
         else:
-            wishes = {extra: "plain" for extra in _EXTRAS if extra not in fragile and chance.random() < 0.1}
+            wishes = {extra: "plain" for extra in EXTRAS if extra not in fragile and chance.random() < 0.1}
         wishes["card"] = chance.choices(["tok_ok", "tok_declined", "tok_flaky"], [0.8, 0.12, 0.08])[0]
         # The first three come at once: on a short run the desks need the time.
-        at_s = begin_s if number < len(_EXTRAS) else begin_s + share * for_s
+        at_s = begin_s if number < len(EXTRAS) else begin_s + share * for_s
         yield Step(at_s, order(None, **wishes))
 
 

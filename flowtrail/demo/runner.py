@@ -22,14 +22,15 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from flowtrail.client import Client, CollectorError
 from flowtrail.collector.api.answers import State
 from flowtrail.demo.broker import Broker, BrokerUnreachable, broker
-from flowtrail.demo.campaign import Kill, Order, Start, Stop, steps
+from flowtrail.demo.campaign import EXTRAS, Kill, Order, Start, Stop, steps
 from flowtrail.demo.children import Child, end_together
-from flowtrail.demo.diary import Diaries, Diary, time_now_ms
+from flowtrail.demo.diary import Diaries, time_now_ms
 from flowtrail.demo.edge_delay import EdgeWatch
 from flowtrail.demo.options import Options
 from flowtrail.demo.report import Report, judge
+from flowtrail.demo.shopfloor import EndedByItself, Shopfloor
 from flowtrail.demo.summary import summary
-from flowtrail.demo.topics import GROUPS, LABELS, STOREFRONT
+from flowtrail.demo.topics import LABELS
 from flowtrail.demo.truth import Truth, evaluate
 
 log = logging.getLogger(__name__)
@@ -45,7 +46,7 @@ _TICK_S: Final = 0.1
 
 
 class CannotStart(Exception):
-    """A part of the demo did not come up; the message ends with its last words."""
+    """A part of the demo did not come up in time."""
 
 
 class Interrupted(Exception):
@@ -62,7 +63,7 @@ def run(options: Options, console: Console | None = None) -> int:
             folder = options.keep.resolve()
         try:
             return _Run(options, console, folder, interrupted, stack).run()
-        except (CannotStart, BrokerUnreachable) as error:
+        except (CannotStart, EndedByItself, BrokerUnreachable) as error:
             console.print(f"The demo could not run: {error}", style="red", highlight=False, markup=False)
             return 2
         except Interrupted:
@@ -82,15 +83,12 @@ class _Run:
         self._interrupted = interrupted
         self._stack = stack
         self._diaries = Diaries(folder / "diaries", is_endless=options.for_s is None)
-        self._shop: dict[str, Child] = {}
         self._pending: list[Stop | Kill] = []
         self._healthy_with: dict[str, set[str]] = {}
         self._truth = Truth()
         self._truth_lock = threading.Lock()
         for name in ("diaries", "logs", "collector"):
             (folder / name).mkdir(parents=True, exist_ok=True)
-        self._diary = Diary(folder / "diaries", "supervisor")
-        stack.callback(self._diary.close)
 
     def run(self) -> int:
         with self._progress("starting") as said:
@@ -101,7 +99,7 @@ class _Run:
             otlp_url, self._api_url = self._start_collector()
             ui_url = self._start_ui() if self._options.is_ui_wanted else None
             said("the shop: consumers join their groups")
-            self._start_shop(otlp_url)
+            self._open_shop(otlp_url)
         where = "the embedded broker" if self._broker.is_embedded else self._broker.name
         self._console.print(f"The shop is open on {where} at {self._broker.bootstrap_servers}", highlight=False)
         for name, url in (("pages", ui_url), ("API", self._api_url), ("OTLP", otlp_url)):
@@ -131,7 +129,7 @@ class _Run:
             },
         )
         self._stack.callback(end_together, [collector])
-        self._wait_for(endpoints.exists, [collector], _START_TIMEOUT_S, "the collector is not ready")
+        self._wait_for(endpoints.exists, [collector], "the collector is not ready")
         urls = json.loads(endpoints.read_text())
         return urls["otlp_http"], urls["api"]
 
@@ -141,27 +139,11 @@ class _Run:
         self._stack.callback(end_together, [ui])
         return f"http://127.0.0.1:{port}"
 
-    def _start_shop(self, otlp_url: str) -> None:
-        self._service_environment = {
-            "OTEL_EXPORTER_OTLP_ENDPOINT": otlp_url,
-            "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
-            "OTEL_BSP_SCHEDULE_DELAY": "300",
-        }
-        self._stack.callback(lambda: end_together(list(self._shop.values())))
-        for process in (*GROUPS, STOREFRONT):
-            self._start_service(process)
-
-        def all_joined() -> bool:
-            lines = self._diaries.read()
-            return {line["process"] for line in lines if line["kind"] == "joined"} >= {*GROUPS, STOREFRONT}
-
-        self._wait_for(all_joined, list(self._shop.values()), _START_TIMEOUT_S, "not every consumer joined its group")
-
-    def _start_service(self, process: str) -> None:
-        arguments = [process, "--bootstrap-servers", self._broker.bootstrap_servers]
-        arguments += ["--diary", str(self._folder / "diaries"), "--prefix", self._broker.prefix]
-        arguments += ["--embedded"] if self._broker.is_embedded else []
-        self._shop[process] = self._start(process, "flowtrail.demo.services", arguments, self._service_environment)
+    def _open_shop(self, otlp_url: str) -> None:
+        self._shop = Shopfloor(self._broker, self._folder, self._diaries, otlp_url)
+        self._stack.callback(self._shop.close)
+        self._shop.open()
+        self._wait_for(self._shop.is_ready, [], "not every consumer joined its group")
 
     def _start(self, name: str, module: str, arguments: list[str], environment: dict[str, str]) -> Child:
         return Child(name, module, arguments, environment, self._folder / "logs")
@@ -194,16 +176,11 @@ class _Run:
     def _do(self, what: Order | Stop | Kill | Start) -> None:
         match what:
             case Order(form, fault):
-                self._diary.note("ordered", order=form["order"], fault=fault)
-                for extra in form.keys() & {"gift", "invoice", "label"} if fault is None else ():
+                for extra in form.keys() & set(EXTRAS) if fault is None else ():
                     self._healthy_with.setdefault(extra, set()).add(form["order"])
-                try:
-                    self._shop[STOREFRONT].write(json.dumps(form).encode())
-                except BrokenPipeError as error:
-                    raise CannotStart(f"the storefront has ended\n{self._shop[STOREFRONT].last_words()}") from error
-            case Start(process):
-                if not self._shop[process].is_alive:
-                    self._start_service(process)
+                self._shop.take(what)
+            case Start():
+                self._shop.mend(what)
             case Stop() | Kill():
                 self._pending.append(what)
 
@@ -211,29 +188,12 @@ class _Run:
         """Let time go by, and end the processes whose time has come."""
         if self._interrupted.wait(seconds):
             raise Interrupted
-        truth = self._truth_now()
-        for pending in list(self._pending):
-            if _is_due(pending, truth, self._healthy_with):
+        self._shop.check()
+        if self._pending:
+            truth = self._truth_now()
+            for pending in [what for what in self._pending if _is_due(what, truth, self._healthy_with)]:
                 self._pending.remove(pending)
-                self._end(pending)
-        for process, child in self._shop.items():
-            if not child.is_alive and process not in self._ended:
-                raise CannotStart(f"{process} ended by itself\n{child.last_words()}")
-
-    @property
-    def _ended(self) -> set[str]:
-        ended = {line["of"] for line in self._diaries.lines if line["kind"] == "stopped"}
-        return ended
-
-    def _end(self, what: Stop | Kill) -> None:
-        child = self._shop[what.process]
-        if isinstance(what, Kill):
-            child.kill()
-        else:
-            child.terminate()
-            child.wait()
-        self._diary.note("stopped", of=what.process, of_pid=child.pid, how=type(what).__name__.lower())
-        self._diaries.read()
+                self._shop.end(pending)
 
     def _drain(self, said: Callable[..., None]) -> None:
         """Wait until every healthy order is through, and until the collector can have noticed what is broken."""
@@ -295,14 +255,14 @@ class _Run:
                 self._truth = evaluate(lines, self._readers)
             return self._truth
 
-    def _wait_for(self, is_so: Callable[[], bool], children: list[Child], timeout_s: float, otherwise: str) -> None:
-        deadline_s = time.monotonic() + timeout_s
+    def _wait_for(self, is_so: Callable[[], bool], children: list[Child], otherwise: str) -> None:
+        deadline_s = time.monotonic() + _START_TIMEOUT_S
         while not is_so():
             for child in children:
                 if not child.is_alive:
-                    raise CannotStart(f"{child.name} has ended\n{child.last_words()}")
+                    raise EndedByItself(child)
             if time.monotonic() > deadline_s:
-                raise CannotStart(f"{otherwise} after {timeout_s:.0f} s; logs are in {self._folder / 'logs'}")
+                raise CannotStart(f"{otherwise} after {_START_TIMEOUT_S} s; --keep FOLDER keeps the logs")
             if self._interrupted.wait(_TICK_S):
                 raise Interrupted
 

@@ -15,16 +15,13 @@ WRAPPING_S = {"plain": 0.0, "origami": 3.0}
 
 def run(shop: Shop) -> None:
     """Keep the stock in step with orders and payments."""
-    flowtrail.instrument(service="inventory")
-    producer = KafkaProducer(**shop.producer_options)
-    consumer = KafkaConsumer(**shop.consumer_options)
-    shop.subscribe(consumer, ORDERS, PAYMENTS)
-    for record in shop.records(consumer):
-        with flowtrail.process(record), shop.handling(record):
-            keep_in_step(shop, producer, record.value)
-        shop.commit(consumer, record)
-    consumer.close()
-    producer.close()
+    flowtrail.set_up("inventory")
+    with KafkaProducer(**shop.producer_options) as producer, KafkaConsumer(**shop.consumer_options) as consumer:
+        shop.subscribe(consumer, ORDERS, PAYMENTS)
+        for record in shop.records(consumer):
+            with flowtrail.process(record), shop.handling(record):
+                keep_in_step(shop, producer, record.value)
+            shop.commit(consumer, record)
 
 
 def keep_in_step(shop: Shop, producer: KafkaProducer, event: dict[str, Any]) -> None:
@@ -37,11 +34,10 @@ def keep_in_step(shop: Shop, producer: KafkaProducer, event: dict[str, Any]) -> 
 
 def wrap_gifts(shop: Shop) -> None:
     """Wrap one gift after the other; some papers take their time."""
-    flowtrail.instrument(service="inventory")
-    consumer = KafkaConsumer(**{**shop.consumer_options, "max_poll_records": 1})
-    shop.subscribe(consumer, GIFTS)
-    for record in shop.records(consumer):
-        with flowtrail.process(record), shop.handling(record):
-            shop.work_for(WRAPPING_S[record.value["wish"]])
-        shop.commit(consumer, record)
-    consumer.close()
+    flowtrail.set_up("inventory")
+    with KafkaConsumer(**{**shop.consumer_options, "max_poll_records": 1}) as consumer:
+        shop.subscribe(consumer, GIFTS)
+        for record in shop.records(consumer):
+            with flowtrail.process(record), shop.handling(record):
+                shop.work_for(WRAPPING_S[record.value["wish"]])
+            shop.commit(consumer, record)

@@ -20,16 +20,15 @@ LETTERS = {
 def run(shop: Shop) -> None:
     """Handle records one by one with `processing`, the shortest way to trace a loop."""
     flowtrail.instrument(service="notifications")
-    consumer = KafkaConsumer(**shop.consumer_options, consumer_timeout_ms=200)
-    shop.subscribe(consumer, ORDERS, SHIPMENTS)
-    while shop.is_open:
-        for record in flowtrail.processing(consumer):
-            with shop.handling(record):
-                write(record.value)
-            shop.commit(consumer, record)
-            if not shop.is_open:
-                break
-    consumer.close()
+    with KafkaConsumer(**shop.consumer_options, consumer_timeout_ms=200) as consumer:
+        shop.subscribe(consumer, ORDERS, SHIPMENTS)
+        while shop.is_open:
+            for record in flowtrail.processing(consumer):
+                with shop.handling(record):
+                    write(record.value)
+                shop.commit(consumer, record)
+                if not shop.is_open:
+                    break
 
 
 def write(event: dict[str, Any]) -> None:

@@ -17,21 +17,21 @@ EXTRAS = {"gift": GIFTS, "invoice": INVOICES, "label": LABELS}
 def run(shop: Shop) -> None:
     """Handle records one by one, each inside its own `process` span."""
     flowtrail.instrument(service="orders")
-    producer = KafkaProducer(**shop.producer_options)
-    consumer = KafkaConsumer(**shop.consumer_options, consumer_timeout_ms=200)
-    shop.subscribe(consumer, CHECKOUTS, STOCK)
-    while shop.is_open:
-        for record in flowtrail.processing(consumer):
-            with shop.handling(record):
-                if shop.topic_of(record) == CHECKOUTS:
-                    accept(shop, producer, record.value)
-                elif record.value["type"] == "released":
-                    cancel(shop, producer, record.value)
-            shop.commit(consumer, record)
-            if not shop.is_open:
-                break
-    consumer.close()
-    producer.close()
+    with (
+        KafkaProducer(**shop.producer_options) as producer,
+        KafkaConsumer(**shop.consumer_options, consumer_timeout_ms=200) as consumer,
+    ):
+        shop.subscribe(consumer, CHECKOUTS, STOCK)
+        while shop.is_open:
+            for record in flowtrail.processing(consumer):
+                with shop.handling(record):
+                    if shop.topic_of(record) == CHECKOUTS:
+                        accept(shop, producer, record.value)
+                    elif record.value["type"] == "released":
+                        cancel(shop, producer, record.value)
+                shop.commit(consumer, record)
+                if not shop.is_open:
+                    break
 
 
 def accept(shop: Shop, producer: KafkaProducer, order: dict[str, Any]) -> None:

@@ -24,19 +24,16 @@ class GatewayError(Exception):
 
 def run(shop: Shop) -> None:
     """Charge; an order that fails is logged and does not hold up the next one."""
-    flowtrail.instrument(service="payments")
-    producer = KafkaProducer(**shop.producer_options)
-    consumer = KafkaConsumer(**shop.consumer_options)
-    shop.subscribe(consumer, STOCK, PAYMENTS_RETRY)
-    for record in shop.records(consumer):
-        try:
-            with flowtrail.process(record), shop.handling(record):
-                pay(shop, producer, record.value)
-        except Exception:
-            log.exception("order %s was not charged", record.value["order"])
-        shop.commit(consumer, record)
-    consumer.close()
-    producer.close()
+    flowtrail.set_up("payments")
+    with KafkaProducer(**shop.producer_options) as producer, KafkaConsumer(**shop.consumer_options) as consumer:
+        shop.subscribe(consumer, STOCK, PAYMENTS_RETRY)
+        for record in shop.records(consumer):
+            try:
+                with flowtrail.process(record), shop.handling(record):
+                    pay(shop, producer, record.value)
+            except Exception:
+                log.exception("order %s was not charged", record.value["order"])
+            shop.commit(consumer, record)
 
 
 def pay(shop: Shop, producer: KafkaProducer, order: dict[str, Any]) -> None:
@@ -71,11 +68,10 @@ def charge(card: str, amount: float, attempt: int) -> bool:
 
 def write_invoices(shop: Shop) -> None:
     """Write an invoice for everyone who asked for one."""
-    flowtrail.instrument(service="payments")
-    consumer = KafkaConsumer(**shop.consumer_options)
-    shop.subscribe(consumer, INVOICES)
-    for record in shop.records(consumer):
-        with flowtrail.process(record), shop.handling(record):
-            log.info("invoice for order %s", record.value["order"])
-        shop.commit(consumer, record)
-    consumer.close()
+    flowtrail.set_up("payments")
+    with KafkaConsumer(**shop.consumer_options) as consumer:
+        shop.subscribe(consumer, INVOICES)
+        for record in shop.records(consumer):
+            with flowtrail.process(record), shop.handling(record):
+                log.info("invoice for order %s", record.value["order"])
+            shop.commit(consumer, record)

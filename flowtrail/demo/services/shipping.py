@@ -20,17 +20,14 @@ JAM_IS_CLEARED_AFTER_S = 20
 
 def run(shop: Shop) -> None:
     """Handle what one poll brought as one batch, under one `process` span."""
-    flowtrail.instrument(service="shipping")
-    producer = KafkaProducer(**shop.producer_options)
-    consumer = KafkaConsumer(**shop.consumer_options)
-    shop.subscribe(consumer, PAYMENTS)
-    lorries = itertools.count(1)
-    for batch in shop.batches(consumer):
-        with flowtrail.process(batch), shop.handling(*batch):
-            load(shop, producer, [record.value for record in batch], lorries)
-        shop.commit(consumer, *batch)
-    consumer.close()
-    producer.close()
+    flowtrail.set_up("shipping")
+    with KafkaProducer(**shop.producer_options) as producer, KafkaConsumer(**shop.consumer_options) as consumer:
+        shop.subscribe(consumer, PAYMENTS)
+        lorries = itertools.count(1)
+        for batch in shop.batches(consumer):
+            with flowtrail.process(batch), shop.handling(*batch):
+                load(shop, producer, [record.value for record in batch], lorries)
+            shop.commit(consumer, *batch)
 
 
 def load(shop: Shop, producer: KafkaProducer, payments: list[dict[str, Any]], lorries: "itertools.count[int]") -> None:
@@ -43,14 +40,13 @@ def load(shop: Shop, producer: KafkaProducer, payments: list[dict[str, Any]], lo
 
 def print_labels(shop: Shop) -> None:
     """Print one label after the other."""
-    flowtrail.instrument(service="shipping")
-    consumer = KafkaConsumer(**shop.consumer_options)
-    shop.subscribe(consumer, LABELS)
-    for record in shop.records(consumer):
-        with flowtrail.process(record), shop.handling(record):
-            print_label(shop, record.value, age_s=time.time() - record.timestamp / 1000)
-        shop.commit(consumer, record)
-    consumer.close()
+    flowtrail.set_up("shipping")
+    with KafkaConsumer(**shop.consumer_options) as consumer:
+        shop.subscribe(consumer, LABELS)
+        for record in shop.records(consumer):
+            with flowtrail.process(record), shop.handling(record):
+                print_label(shop, record.value, age_s=time.time() - record.timestamp / 1000)
+            shop.commit(consumer, record)
 
 
 def print_label(shop: Shop, label: dict[str, Any], age_s: float) -> None:

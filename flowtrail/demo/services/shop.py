@@ -74,7 +74,11 @@ class Shop:
 
     def subscribe(self, consumer: KafkaConsumer, *topics: str) -> None:
         """Subscribe to the shop's topics of these names."""
-        consumer.subscribe([self._prefix + topic for topic in topics], listener=_Joined(self.diary))
+        names = [self._prefix + topic for topic in topics]
+        for name in names:
+            # A group that is joined before the topics are known assigns none of them, and kafka-python stays with that.
+            consumer.partitions_for_topic(name)
+        consumer.subscribe(names, listener=_Joined(self.diary))
 
     def topic_of(self, record: Any) -> str:
         """Return the shop's name for the topic that a record came from."""

@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import select
 from collections.abc import Iterator
 
 from kafka.errors import KafkaError
@@ -17,7 +18,7 @@ log = logging.getLogger(__name__)
 
 def run(shop: Shop) -> None:
     """Put every order on the `checkouts` topic until the customers are gone."""
-    flowtrail.instrument(service="storefront")
+    flowtrail.set_up("storefront")
     with KafkaProducer(**shop.producer_options) as producer:
         shop.diary.note("joined", partitions=0)
         for line in customers(shop):
@@ -31,6 +32,11 @@ def run(shop: Shop) -> None:
 def customers(shop: Shop) -> Iterator[bytes]:
     """Yield the lines of standard input until it ends or the shop closes."""
     unfinished = b""
-    while shop.is_open and (read := os.read(0, 1 << 20)):
+    while shop.is_open:
+        if not select.select([0], [], [], 0.2)[0]:
+            continue
+        read = os.read(0, 1 << 20)
+        if not read:
+            return
         *lines, unfinished = (unfinished + read).split(b"\n")
         yield from lines
