@@ -71,7 +71,7 @@ def write(
     propagate.inject(written, context, _SETTER)
     if not written:
         return sent
-    # All of an old context goes: what is left of it (tracestate) would be read with the new one. Baggage is no part of it.
+    # All of an old context goes: what is left of it (tracestate) would be read with the new one. Baggage stays.
     names = {name for name, _ in written} | (propagate.get_global_textmap().fields - {"baggage"})
     return [header for header in sent if header[0] not in names] + written
 

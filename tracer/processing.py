@@ -17,7 +17,7 @@ import sys
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextvars import Token
-from types import FrameType, TracebackType
+from types import CodeType, FrameType, TracebackType
 from typing import Generic, TypeVar
 
 from opentelemetry import context, trace
@@ -87,7 +87,7 @@ def processing(records: Iterable[R]) -> "Processing[R]":
     """Iterate over a consumer (or any records) and trace the work on each, until the next one is asked for.
 
     Leaving the loop by `break` or `return` ends the last span well; an exception that leaves the loop makes it an
-    error, though which one it was cannot be seen from an iterator. To have it on the span, open it first:
+    error, `LeftUnfinished`, since which one it was cannot be seen from an iterator. To have it on the span, open first:
 
         with processing(consumer) as records:
             for record in records: …
@@ -96,57 +96,88 @@ def processing(records: Iterable[R]) -> "Processing[R]":
 
 
 class Processing(Generic[R]):
-    """What `processing` returns: an iterator, and a context manager around one."""
+    """What `processing` returns: something to iterate over, and a context manager around that."""
 
     def __init__(self, records: Iterable[R]) -> None:
-        self._records = iter(records)
-        self._current: process | None = None
-        self._loop: FrameType | None = None
+        self._records = records
+        self._is_open = False
+        self._loop: _Loop[R] | None = None
 
     def __iter__(self) -> Iterator[R]:
-        return self
-
-    def __next__(self) -> R:
-        self._end(None)
-        record = next(self._records)
-        self._loop = sys._getframe(1)
-        self._current = process(record)
-        self._current.__enter__()
-        return record
+        loop = _Loop(iter(self._records), ends_alone=not self._is_open)
+        if self._is_open:
+            self._loop = loop
+        # Only the `for` statement may hold this one: it then ends when the loop does.
+        return _Held(loop)
 
     def __enter__(self) -> "Processing[R]":
+        self._is_open = True
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._end(error)
+        loop, self._loop, self._is_open = self._loop, None, False
+        if loop is not None:
+            loop.end(error)
 
-    def __del__(self) -> None:
-        if self._current is None:
-            return
-        try:
-            error = None if _is_left_on_purpose(self._loop) else LeftUnfinished("the loop over the records was left")
-            self._end(error)
-        except Exception as failure:
-            COUNTS.fail("processing", "__del__", failure)
 
-    def _end(self, error: BaseException | None) -> None:
-        current, self._current, self._loop = self._current, None, None
+class _Loop(Generic[R]):
+    """The records of one loop, and the work on the one in hand."""
+
+    def __init__(self, records: Iterator[R], *, ends_alone: bool) -> None:
+        self._records = records
+        self._ends_alone = ends_alone
+        self._current: process | None = None
+
+    def next(self) -> R:
+        self.end(None)
+        record = next(self._records)
+        self._current = process(record)
+        self._current.__enter__()
+        return record
+
+    def end(self, error: BaseException | None) -> None:
+        current, self._current = self._current, None
         if current is not None:
             current.__exit__(None if error is None else type(error), error, None)
 
+    def let_go(self, *, on_purpose: bool) -> None:
+        if on_purpose:
+            self.end(None)
+        elif self._ends_alone:
+            self.end(LeftUnfinished("the loop over the records was left by an exception"))
 
-def _is_left_on_purpose(loop: FrameType | None) -> bool:
-    """Whether a `for` statement that lets go of its iterator does so by break or return.
+
+class _Held(Iterator[R]):
+    """The iterator that a `for` statement holds. When it is let go, the loop is over."""
+
+    def __init__(self, loop: _Loop[R]) -> None:
+        self._loop = loop
+        self._code: CodeType | None = None
+
+    def __next__(self) -> R:
+        record = self._loop.next()
+        self._code = sys._getframe(1).f_code
+        return record
+
+    def __del__(self) -> None:
+        try:
+            self._loop.let_go(on_purpose=_is_on_purpose(self._code, sys._getframe(1)))
+        except Exception as failure:
+            COUNTS.fail("processing", "__del__", failure)
+
+
+def _is_on_purpose(code: CodeType | None, frame: FrameType) -> bool:
+    """Whether a `for` statement in `code` that just let go of its iterator does so by break or return.
 
     Python tells an iterator nothing about how its loop ended. But `break` and `return` take the iterator off the
     stack by an instruction of their own, POP_TOP (POP_ITER since 3.14), whereas an exception leaves the frame at
     the instruction that raised.
     """
-    if loop is None or loop.f_lasti < 0:
+    if frame.f_code is not code or frame.f_lasti < 0:
         return False
-    return dis.opname[loop.f_code.co_code[loop.f_lasti]].startswith("POP")
+    return dis.opname[code.co_code[frame.f_lasti]].startswith("POP")
 
 
 def _one_client(records: Sequence[object]) -> Client:

@@ -49,6 +49,8 @@ class _Known:
         self._client = Client(
             client_id=config.get("client_id"), group=config.get("group_id"), server_address=address, server_port=port
         )
+        # Without acknowledgements the client makes an answer up, with an offset that is not true.
+        self.learns_offsets = config.get("acks") != 0
         self.unacknowledged: dict[int, Outgoing] = {}
 
     def client(self) -> Client:
@@ -218,7 +220,8 @@ def close_producer(original: Callable[..., Any], producer: Any, timeout: Any, nu
         return original(timeout, null_logger)
     finally:
         try:
-            if (known := _KNOWN.get(producer)) is not None:
+            # A close that failed to flush leaves the producer open, and the answers may still come.
+            if producer._closed and (known := _KNOWN.get(producer)) is not None:
                 _give_up(known)
         except Exception as error:
             COUNTS.fail(_WHERE, "close", error)
@@ -326,12 +329,14 @@ def _acknowledge(
         if metadata is None:
             CHAIN.acknowledge(Acknowledged(outgoing, error=error))
             return
+        offset = metadata.offset if known.learns_offsets else None
+        timestamp_ms = metadata.timestamp
         CHAIN.acknowledge(
             Acknowledged(
                 outgoing,
                 partition=metadata.partition,
-                offset=metadata.offset if metadata.offset is not None and metadata.offset >= 0 else None,
-                timestamp_ms=metadata.timestamp if metadata.timestamp is not None and metadata.timestamp >= 0 else None,
+                offset=offset if offset is not None and offset >= 0 else None,
+                timestamp_ms=timestamp_ms if timestamp_ms is not None and timestamp_ms >= 0 else None,
             )
         )
     except Exception as failure:

@@ -1,0 +1,162 @@
+"""A send span ends with the record's fate, whatever that is: refused on the way, never answered, or cut off by exit."""
+
+import gc
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import kafka
+import pytest
+from opentelemetry.trace import StatusCode
+
+import flowtrail
+from flowtrail.demo.embedded_broker import KAFKA_PYTHON_OPTIONS, EmbeddedBroker
+from flowtrail.tracer import attributes as names
+from flowtrail.tracer.clients.kafka_python import KafkaConsumer, KafkaProducer
+
+from .spans import Spans, attributes, wait_until
+
+TIMEOUT_S = 20
+
+# kafka-python leaves it to the collector to close a socket that was refused; the fixture makes that happen here.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
+
+@pytest.fixture
+def spans() -> Spans:
+    spans = Spans()
+    flowtrail.set_up(tracer_provider=spans.provider)
+    return spans
+
+
+@pytest.fixture
+def broker() -> Iterator[EmbeddedBroker]:
+    with EmbeddedBroker() as broker:
+        yield broker
+    gc.collect()
+
+
+def producer_of(broker: EmbeddedBroker, **options: Any) -> Any:
+    given = {"bootstrap_servers": broker.bootstrap_servers, "enable_idempotence": False}
+    return KafkaProducer(**given | KAFKA_PYTHON_OPTIONS | options)
+
+
+def test_a_delivery_that_fails_is_an_error_and_the_future_says_the_same(spans: Spans, broker: EmbeddedBroker) -> None:
+    with producer_of(broker, request_timeout_ms=100, delivery_timeout_ms=200, retry_backoff_ms=10) as producer:
+        producer.partitions_for("orders")
+        broker.close()
+        future = producer.send("orders", b"value", key=b"order-7", partition=0)
+        with pytest.raises(kafka.errors.KafkaError) as raised:
+            future.get(TIMEOUT_S)
+        span = spans.one("send orders")
+        assert span.status.status_code is StatusCode.ERROR
+        assert span.status.description == str(raised.value)
+        assert attributes(span)[names.ERROR_TYPE] == f"kafka.errors.{type(raised.value).__name__}"
+        assert names.OFFSET not in attributes(span)
+
+
+def test_a_topic_that_is_not_known_in_time_is_an_error(spans: Spans, broker: EmbeddedBroker) -> None:
+    with producer_of(broker, max_block_ms=100) as producer:
+        broker.close()
+        with pytest.raises(kafka.errors.KafkaTimeoutError, match="Failed to update metadata"):
+            producer.send("orders", b"value")
+    assert attributes(spans.one("send orders"))[names.ERROR_TYPE] == "kafka.errors.KafkaTimeoutError"
+
+
+def test_without_acknowledgements_the_partition_is_known_and_the_offset_is_not(
+    spans: Spans, broker: EmbeddedBroker
+) -> None:
+    with producer_of(broker, acks=0) as producer:
+        producer.send("orders", b"value", partition=0).get(TIMEOUT_S)
+        span = spans.one("send orders")
+    assert attributes(span)[names.PARTITION] == "0"
+    assert names.OFFSET not in attributes(span)
+    assert span.status.status_code is StatusCode.UNSET
+
+
+def test_an_asynchronous_commit_that_the_broker_refuses_is_an_error(spans: Spans, broker: EmbeddedBroker) -> None:
+    consumer: Any = KafkaConsumer(
+        bootstrap_servers=broker.bootstrap_servers, group_id="billing", enable_auto_commit=False, **KAFKA_PYTHON_OPTIONS
+    )
+    place = kafka.TopicPartition("nowhere", 0)
+    consumer.assign([place])
+    future = consumer.commit_async({place: kafka.OffsetAndMetadata(1, "", -1)})
+
+    def is_answered() -> bool:
+        consumer.poll(timeout_ms=10)
+        return future.is_done and bool(spans.named("commit nowhere"))
+
+    wait_until(is_answered, "the commit's answer")
+    span = spans.one("commit nowhere")
+    consumer.close(timeout_ms=1000)
+    assert span.status.status_code is StatusCode.ERROR
+    assert str(attributes(span)[names.ERROR_TYPE]).startswith("kafka.errors.")
+
+
+def test_a_member_of_a_group_is_named_once_it_has_joined(spans: Spans, broker: EmbeddedBroker) -> None:
+    with producer_of(broker) as producer:
+        producer.send("orders", b"value").get(TIMEOUT_S)
+    consumer = KafkaConsumer(
+        "orders",
+        bootstrap_servers=broker.bootstrap_servers,
+        group_id="billing",
+        auto_offset_reset="earliest",
+        **KAFKA_PYTHON_OPTIONS,
+    )
+    with consumer:
+        record = next(consumer)
+        member = consumer.group_metadata().member_id
+        with flowtrail.process(record):
+            pass
+    assert member
+    for name in ("poll orders", "process orders"):
+        assert attributes(spans.one(name))[names.MEMBER_ID] == member
+
+
+def run(program: str, broker: EmbeddedBroker) -> list[dict[str, Any]]:
+    """Run a program that makes a producer and ends; return the spans that it exported, as the console shows them."""
+    beginning = (
+        "import flowtrail, kafka\n"
+        "flowtrail.instrument(service='till')\n"
+        f"options = dict(bootstrap_servers={broker.bootstrap_servers!r}, api_version=(2, 1))\n"
+    )
+    finished = subprocess.run(
+        [sys.executable, "-c", beginning + program],
+        env=os.environ | {"OTEL_TRACES_EXPORTER": "console"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    decoder, text, found = json.JSONDecoder(), finished.stdout.strip(), []
+    while text:
+        span, end = decoder.raw_decode(text)
+        found.append(span)
+        text = text[end:].strip()
+    return found
+
+
+def test_a_program_that_ends_without_closing_still_tells_where_its_records_lie(broker: EmbeddedBroker) -> None:
+    (span,) = run(
+        "producer = kafka.KafkaProducer(linger_ms=200, **options)\nproducer.send('orders', b'value', partition=0)",
+        broker,
+    )
+    assert span["name"] == "send orders"
+    assert span["attributes"][names.OFFSET] == 0
+    assert span["resource"]["attributes"]["service.name"] == "till"
+
+
+def test_a_send_that_the_end_of_the_program_cuts_off_ends_as_unacknowledged(broker: EmbeddedBroker) -> None:
+    (span,) = run(
+        "producer = kafka.KafkaProducer(linger_ms=600_000, delivery_timeout_ms=900_000, **options)\n"
+        "producer._unregister_cleanup()\n"
+        "producer.send('orders', b'value', key=b'order-7', partition=0)",
+        broker,
+    )
+    assert [event["name"] for event in span["events"]] == ["unacknowledged"]
+    assert span["status"]["status_code"] == "UNSET"
+    assert span["attributes"][names.KEY] == "order-7"
+    assert names.OFFSET not in span["attributes"]

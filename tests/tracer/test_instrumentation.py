@@ -1,0 +1,157 @@
+"""Tracing goes into a running program's clients, and comes out without a trace."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import kafka
+import pytest
+
+import flowtrail
+from flowtrail.demo.embedded_broker import KAFKA_PYTHON_OPTIONS, EmbeddedBroker
+from flowtrail.tracer.interceptor import Interceptor
+from flowtrail.tracer.record import Outgoing
+
+from .spans import Spans
+
+CLIENTS = (kafka.KafkaProducer, kafka.KafkaConsumer)
+TIMEOUT_S = 20
+
+
+@pytest.fixture(scope="module")
+def broker() -> Iterator[EmbeddedBroker]:
+    with EmbeddedBroker() as broker:
+        yield broker
+
+
+@pytest.fixture
+def spans() -> Iterator[Spans]:
+    yield Spans()
+    flowtrail.uninstrument()
+
+
+def send(producer: Any, topic: str) -> None:
+    producer.send(topic, b"value", partition=0).get(TIMEOUT_S)
+
+
+def identities() -> list[dict[str, int]]:
+    return [{name: id(value) for name, value in vars(client).items()} for client in CLIENTS]
+
+
+def test_uninstrument_leaves_every_attribute_of_the_clients_as_it_was(spans: Spans) -> None:
+    before = identities()
+    flowtrail.instrument(tracer_provider=spans.provider)
+    assert identities() != before
+    flowtrail.uninstrument()
+    assert identities() == before
+
+
+def test_instrumenting_twice_traces_once_and_one_uninstrument_is_enough(spans: Spans, broker: EmbeddedBroker) -> None:
+    before = identities()
+    flowtrail.instrument(tracer_provider=spans.provider)
+    flowtrail.instrument(tracer_provider=spans.provider)
+    with kafka.KafkaProducer(bootstrap_servers=broker.bootstrap_servers, **KAFKA_PYTHON_OPTIONS) as producer:
+        send(producer, "twice")
+        spans.one("send twice")
+    flowtrail.uninstrument()
+    flowtrail.uninstrument()
+    assert identities() == before
+
+
+def test_a_producer_from_before_is_traced_while_instrumented_and_not_after(
+    spans: Spans, broker: EmbeddedBroker
+) -> None:
+    with kafka.KafkaProducer(bootstrap_servers=broker.bootstrap_servers, **KAFKA_PYTHON_OPTIONS) as producer:
+        before = dict(vars(producer))
+        send(producer, "before")
+        flowtrail.instrument(tracer_provider=spans.provider)
+        send(producer, "while")
+        spans.one("send while")
+        flowtrail.uninstrument()
+        send(producer, "after")
+        assert spans.names() == ["send while"]
+        assert vars(producer) == before
+
+
+def test_a_subclass_of_the_programs_own_is_traced_once(spans: Spans, broker: EmbeddedBroker) -> None:
+    class Shouting(kafka.KafkaProducer):  # type: ignore[misc]  # kafka-python has no types
+        def send(self, topic: str, value: bytes, **options: Any) -> Any:
+            return super().send(topic, value.upper(), **options)
+
+    flowtrail.instrument(tracer_provider=spans.provider)
+    with Shouting(bootstrap_servers=broker.bootstrap_servers, **KAFKA_PYTHON_OPTIONS) as producer:
+        send(producer, "shouted")
+        spans.one("send shouted")
+
+
+def test_what_others_wrapped_around_ours_stays_and_ours_is_switched_off(
+    spans: Spans, broker: EmbeddedBroker, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    flowtrail.instrument(tracer_provider=spans.provider)
+    ours = kafka.KafkaProducer.send
+    calls: list[str] = []
+
+    def theirs(self: Any, topic: str, *arguments: Any, **options: Any) -> Any:
+        calls.append(topic)
+        return ours(self, topic, *arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(kafka.KafkaProducer, "send", theirs)
+        flowtrail.uninstrument()
+        assert kafka.KafkaProducer.send is theirs
+        with kafka.KafkaProducer(bootstrap_servers=broker.bootstrap_servers, **KAFKA_PYTHON_OPTIONS) as producer:
+            send(producer, "wrapped")
+    assert calls == ["wrapped"]
+    assert spans.names() == []
+    assert "KafkaProducer.send was wrapped again" in caplog.text
+
+
+def test_given_interceptors_run_until_uninstrument(spans: Spans, broker: EmbeddedBroker) -> None:
+    class Listening(Interceptor):
+        def __init__(self) -> None:
+            self.topics: list[str] = []
+
+        def on_send(self, outgoing: Outgoing) -> None:
+            self.topics.append(outgoing.topic)
+
+    listening = Listening()
+    flowtrail.instrument(tracer_provider=spans.provider, interceptors=[listening])
+    with kafka.KafkaProducer(bootstrap_servers=broker.bootstrap_servers, **KAFKA_PYTHON_OPTIONS) as producer:
+        send(producer, "heard")
+        flowtrail.uninstrument()
+        flowtrail.instrument(tracer_provider=spans.provider)
+        send(producer, "unheard")
+    assert listening.topics == ["heard"]
+
+
+def run(program: str) -> str:
+    """Run a program in a Python of its own; return what it printed, errors included."""
+    finished = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    return finished.stdout + finished.stderr
+
+
+def test_importing_flowtrail_imports_the_tracer_alone() -> None:
+    printed = run(
+        "import sys, flowtrail\n"
+        "heavy = {'kafka', 'requests', 'pydantic', 'opentelemetry.sdk', 'opentelemetry.exporter',"
+        " 'flowtrail.collector', 'flowtrail.client', 'flowtrail.ui'}\n"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    assert printed == "[]\n"
+
+
+def test_without_kafka_python_instrument_says_what_to_install() -> None:
+    printed = run("import sys; sys.modules['kafka'] = None\nimport flowtrail; flowtrail.instrument()")
+    assert "ImportError: kafka-python is not installed: pip install 'kafka-python>=3.0.12'" in printed
+
+
+def test_without_kafka_python_processing_works_on_any_record() -> None:
+    printed = run(
+        "import sys; sys.modules['kafka'] = None\n"
+        "import flowtrail, types\n"
+        "record = types.SimpleNamespace(topic='t', partition=0, offset=1, key=None, value=b'', headers=[])\n"
+        "with flowtrail.process(record): print('worked')\n"
+        "print(flowtrail.health().interceptor_errors)"
+    )
+    assert printed == "worked\n0\n"

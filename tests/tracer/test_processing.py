@@ -1,0 +1,287 @@
+"""Processing: the program's own work on records becomes spans, whatever way it ends."""
+
+import copy
+import pickle
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from kafka.consumer.fetcher import ConsumerRecord
+from opentelemetry import trace
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.trace import StatusCode
+
+import flowtrail
+from flowtrail.tracer import attributes as names
+from flowtrail.tracer.clients import kafka_python
+from flowtrail.tracer.record import Client
+
+from .spans import Spans, attributes, linked, parent_id, span_id
+
+RETRIED = (
+    b"00-0af7651916cd43dd8448eb211c80319c-00000000000000a1-01",
+    b"00-0af7651916cd43dd8448eb211c80319c-00000000000000a2-01",
+)
+
+
+@dataclass
+class Record:
+    """A record of no particular client."""
+
+    offset: int
+    topic: str = "orders"
+    partition: int = 0
+    key: object = None
+    value: object = b"value"
+    headers: Sequence[Any] = field(default_factory=list)
+    timestamp: int = -1
+
+
+@pytest.fixture
+def spans() -> Iterator[Spans]:
+    spans = Spans()
+    flowtrail.set_up(tracer_provider=spans.provider)
+    yield spans
+    # A failed detach is only logged by OpenTelemetry: nothing may stay behind.
+    assert not trace.get_current_span().get_span_context().is_valid
+
+
+def three() -> list[Record]:
+    return [Record(offset) for offset in range(3)]
+
+
+def outcome(span: ReadableSpan) -> tuple[object, object]:
+    """Offset and error type of a process span."""
+    found = attributes(span)
+    is_error = span.status.status_code is StatusCode.ERROR
+    assert is_error == (names.ERROR_TYPE in found)
+    return found[names.OFFSET], found.get(names.ERROR_TYPE)
+
+
+def test_an_exception_is_recorded_and_raised_as_it_was(spans: Spans) -> None:
+    refused = RuntimeError("card refused")
+    with pytest.raises(RuntimeError) as raised, flowtrail.process(Record(7)):
+        raise refused
+    assert raised.value is refused
+    span = spans.one("process orders")
+    assert outcome(span) == (7, "RuntimeError")
+    assert span.status.description == "card refused"
+    (event,) = span.events
+    assert event.name == "exception"
+    assert (event.attributes or {})["exception.message"] == "card refused"
+
+
+def test_an_exception_without_a_message_is_named(spans: Spans) -> None:
+    with pytest.raises(KeyError), flowtrail.process(Record(7)):
+        raise KeyError
+    assert spans.one("process orders").status.description == "KeyError"
+
+
+def test_inside_another_span_the_work_is_its_child_and_still_linked(spans: Spans) -> None:
+    record = Record(1, headers=[("traceparent", RETRIED[1])])
+    with spans.provider.get_tracer("shop").start_as_current_span("shift"), flowtrail.process(record):
+        pass
+    span = spans.one("process orders")
+    assert parent_id(span) == span_id(spans.one("shift"))
+    assert linked(span) == [0xA2]
+
+
+def test_every_attempt_that_left_its_context_is_linked(spans: Spans) -> None:
+    record = Record(1, headers=[("traceparent", value) for value in RETRIED])
+    with flowtrail.process(record):
+        pass
+    assert linked(spans.one("process orders")) == [0xA2, 0xA1]
+
+
+def test_an_empty_batch_makes_no_span(spans: Spans) -> None:
+    with flowtrail.process([]) as span:
+        assert not span.is_recording()
+    assert spans.names() == []
+
+
+def test_a_batch_of_several_topics_has_no_topic_of_its_own(spans: Spans) -> None:
+    with flowtrail.process([Record(1), Record(2, topic="refunds")]):
+        pass
+    assert names.TOPIC not in attributes(spans.one("process"))
+
+
+def test_something_that_is_no_record_is_worked_on_all_the_same(spans: Spans) -> None:
+    before = flowtrail.health().interceptor_errors
+    done: list[object] = []
+    for thing in (None, 7, "text", {"topic": "orders"}, [None], Record("first", topic=5)):  # type: ignore[arg-type]
+        with flowtrail.process(thing):
+            done.append(thing)
+    assert len(done) == 6
+    assert spans.names() == []
+    assert flowtrail.health().interceptor_errors == before + 6
+
+
+def test_an_old_position_or_a_duplicate_is_just_another_attempt(spans: Spans) -> None:
+    for offset in (5, 5, 3):
+        with flowtrail.process(Record(offset)):
+            pass
+    assert [outcome(span) for span in spans.named("process orders")] == [(5, None), (5, None), (3, None)]
+
+
+def finish(records: list[Record]) -> None:
+    for _ in flowtrail.processing(records):
+        pass
+
+
+def break_off(records: list[Record]) -> None:
+    for record in flowtrail.processing(records):
+        if record.offset == 1:
+            break
+
+
+def return_early(records: list[Record]) -> int:
+    for record in flowtrail.processing(records):
+        if record.offset == 1:
+            return record.offset
+    return -1
+
+
+def break_off_a_named_one(records: list[Record]) -> bool:
+    traced = flowtrail.processing(records)
+    for record in traced:
+        if record.offset == 1:
+            break
+    return trace.get_current_span().get_span_context().is_valid
+
+
+def return_through_finally(records: list[Record]) -> int:
+    for record in flowtrail.processing(records):
+        try:
+            if record.offset == 1:
+                return record.offset
+        finally:
+            records.append(record)
+    return -1
+
+
+@pytest.mark.parametrize("leave", [break_off, return_early, break_off_a_named_one, return_through_finally])
+def test_a_loop_that_is_left_on_purpose_ends_well(spans: Spans, leave: Callable[[list[Record]], object]) -> None:
+    leave(three())
+    assert [outcome(span) for span in spans.named("process orders")] == [(0, None), (1, None)]
+    assert not trace.get_current_span().get_span_context().is_valid
+
+
+def raise_in_call(records: list[Record]) -> None:
+    for record in flowtrail.processing(records):
+        if record.offset == 1:
+            int("no number")
+
+
+def raise_in_statement(records: list[Record]) -> None:
+    for record in flowtrail.processing(records):
+        if record.offset == 1:
+            raise ValueError("refused")
+
+
+def raise_from_a_named_one(records: list[Record]) -> None:
+    traced = flowtrail.processing(records)
+    for record in traced:
+        if record.offset == 1:
+            raise ValueError("refused")
+
+
+def raise_through_handlers(records: list[Record]) -> None:
+    for record in flowtrail.processing(records):
+        try:
+            if record.offset == 1:
+                raise KeyError("order")
+        except KeyError as error:
+            raise ValueError("refused") from error
+        finally:
+            records.append(record)
+
+
+def raise_through_map(records: list[Record]) -> None:
+    def work(record: Record) -> None:
+        if record.offset == 1:
+            raise ValueError("refused")
+
+    for _ in map(work, flowtrail.processing(records)):
+        continue
+
+
+@pytest.mark.parametrize(
+    "leave", [raise_in_call, raise_in_statement, raise_from_a_named_one, raise_through_handlers, raise_through_map]
+)
+def test_an_exception_that_leaves_the_loop_is_no_success(spans: Spans, leave: Callable[[list[Record]], object]) -> None:
+    with pytest.raises(ValueError, match=r"number|refused"):
+        leave(three())
+    found = [outcome(span) for span in spans.named("process orders")]
+    assert found == [(0, None), (1, "flowtrail.tracer.processing.LeftUnfinished")]
+
+
+def test_an_opened_loop_records_the_exception_itself(spans: Spans) -> None:
+    def work() -> None:
+        with flowtrail.processing(three()) as records:
+            for record in records:
+                if record.offset == 1:
+                    raise ValueError("refused")
+
+    with pytest.raises(ValueError, match="refused"):
+        work()
+    assert [outcome(span) for span in spans.named("process orders")] == [(0, None), (1, "ValueError")]
+
+
+def test_an_opened_loop_that_is_left_on_purpose_ends_there(spans: Spans) -> None:
+    with flowtrail.processing(three()) as records:
+        for record in records:
+            if record.offset == 1:
+                break
+        assert not trace.get_current_span().get_span_context().is_valid
+    assert [outcome(span) for span in spans.named("process orders")] == [(0, None), (1, None)]
+
+
+def test_an_exception_that_the_body_handles_is_the_bodys_own_affair(spans: Spans) -> None:
+    for record in flowtrail.processing(three()):
+        try:
+            raise ValueError(record.offset)
+        except ValueError:
+            continue
+    assert [outcome(span) for span in spans.named("process orders")] == [(0, None), (1, None), (2, None)]
+
+
+def test_work_in_another_thread_has_its_own_current_span(spans: Spans) -> None:
+    inside: list[int] = []
+
+    def work(record: Record) -> None:
+        with flowtrail.process(record) as span:
+            inside.append(span.get_span_context().span_id)
+
+    threads = [threading.Thread(target=work, args=(record,)) for record in three()]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(inside) == sorted(span_id(span) for span in spans.named("process orders"))
+
+
+def received(group: str) -> Any:
+    record = kafka_python.ConsumerRecord("orders", 0, 0, 5, 1000, 0, b"k", b"v", [], None, 1, 1, -1)
+    record.flowtrail_client = Client(group=group)
+    return record
+
+
+def test_a_received_record_keeps_its_group_when_a_field_is_replaced() -> None:
+    changed = received("billing")._replace(value="decoded")
+    assert changed.value == "decoded"
+    assert changed.flowtrail_client.group == "billing"
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda record: pickle.loads(pickle.dumps(record))])
+def test_a_copy_of_a_received_record_is_the_clients_own_type(copied: Callable[[Any], Any]) -> None:
+    record = received("billing")
+    assert type(copied(record)) is ConsumerRecord
+    assert copied(record) == record
+
+
+def test_a_batch_of_two_groups_claims_neither(spans: Spans) -> None:
+    with flowtrail.process([received("billing"), received("search")]):
+        pass
+    assert names.GROUP not in attributes(spans.one("process orders"))

@@ -1,0 +1,140 @@
+"""The SDK is set up from the standard variables, and only where the program has not done it."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+
+from flowtrail.tracer import setup
+from flowtrail.tracer.export import CountingProcessor
+
+
+@pytest.fixture(autouse=True)
+def no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in os.environ:
+        if name.startswith("OTEL_"):
+            monkeypatch.delenv(name)
+
+
+def made(service: str | None = None) -> TracerProvider:
+    provider = setup._make_provider(service)
+    assert isinstance(provider, TracerProvider)
+    return provider
+
+
+def processors(provider: TracerProvider) -> list[object]:
+    return list(provider._active_span_processor._span_processors)
+
+
+def test_spans_go_to_the_collector_over_http_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    provider = made("orders")
+    (processor,) = processors(provider)
+    assert isinstance(processor, CountingProcessor)
+    exporter = processor._exporter
+    assert type(exporter).__module__ == "opentelemetry.exporter.otlp.proto.http.trace_exporter"
+    assert vars(exporter)["_endpoint"] == "http://localhost:4318/v1/traces"
+    provider.shutdown()
+
+
+def test_the_service_and_its_instance_are_named() -> None:
+    first, second = made("orders").resource.attributes, made("orders").resource.attributes
+    assert first["service.name"] == "orders"
+    assert first["service.instance.id"]
+    assert "service.name" in second
+
+
+def test_without_an_argument_the_variables_name_the_service(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_TRACES_EXPORTER", "none")
+    monkeypatch.setenv("OTEL_SERVICE_NAME", "till")
+    monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", "service.instance.id=till-4,region=north")
+    found = made().resource.attributes
+    assert (found["service.name"], found["service.instance.id"], found["region"]) == ("till", "till-4", "north")
+
+
+def test_grpc_is_used_when_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")
+    provider = made()
+    (processor,) = processors(provider)
+    assert isinstance(processor, CountingProcessor)
+    assert type(processor._exporter).__module__ == "opentelemetry.exporter.otlp.proto.grpc.trace_exporter"
+    provider.shutdown()
+
+
+def test_batches_are_as_the_variables_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "100")
+    monkeypatch.setenv("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "10")
+    monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "250")
+    provider = made()
+    (processor,) = processors(provider)
+    assert isinstance(processor, CountingProcessor)
+    assert (processor._queue_size, processor._batch_size, processor._delay_s) == (100, 10, 0.25)
+    provider.shutdown()
+
+
+@pytest.mark.parametrize("text", ["many", "0", "-1", "1.5"])
+def test_a_number_that_makes_no_sense_gives_way_to_the_default(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, text: str
+) -> None:
+    monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", text)
+    assert setup._number("OTEL_BSP_MAX_QUEUE_SIZE", 2048) == 2048
+    assert f"{text!r} is not a positive number" in caplog.text
+
+
+def test_several_exporters_may_be_named_and_an_unknown_one_is_left_out(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("OTEL_TRACES_EXPORTER", "console, none, zipkin")
+    (processor,) = processors(made())
+    assert isinstance(processor, SimpleSpanProcessor)
+    assert "'zipkin' is not known here" in caplog.text
+
+
+def run(program: str) -> str:
+    finished = subprocess.run(
+        [sys.executable, "-c", program],
+        env=os.environ | {"OTEL_TRACES_EXPORTER": "none"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    return finished.stdout
+
+
+def test_a_provider_that_the_program_has_set_stays() -> None:
+    printed = run(
+        "from opentelemetry import trace\n"
+        "from opentelemetry.sdk.trace import TracerProvider\n"
+        "theirs = TracerProvider()\n"
+        "trace.set_tracer_provider(theirs)\n"
+        "import flowtrail\n"
+        "flowtrail.set_up(service='orders')\n"
+        "print(trace.get_tracer_provider() is theirs)"
+    )
+    assert printed == "True\n"
+
+
+def test_a_provider_is_set_once_where_there_is_none() -> None:
+    printed = run(
+        "from opentelemetry import trace\n"
+        "import flowtrail\n"
+        "flowtrail.set_up(service='orders')\n"
+        "first = trace.get_tracer_provider()\n"
+        "flowtrail.set_up(service='other')\n"
+        "print(trace.get_tracer_provider() is first, first.resource.attributes['service.name'])"
+    )
+    assert printed == "True orders\n"
+
+
+def test_the_sdk_can_be_disabled_by_its_own_variable() -> None:
+    printed = run(
+        "import os; os.environ['OTEL_SDK_DISABLED'] = 'true'\n"
+        "import flowtrail, types\n"
+        "flowtrail.set_up(service='orders')\n"
+        "record = types.SimpleNamespace(topic='t', partition=0, offset=1, key=None, value=b'', headers=[])\n"
+        "with flowtrail.process(record) as span: print(span.is_recording(), flowtrail.health().noted)"
+    )
+    assert printed == "False 0\n"
