@@ -1,4 +1,4 @@
-"""The reference of options, made from the collector's settings: deploy/flowtrail.env and a part of docs/configuration.md.
+"""The reference of options, from the collector's settings: deploy/flowtrail.env and a part of docs/configuration.md.
 
 `python -m tests.flowtrail.reference` writes both anew; tests hold that they are what it would write.
 """
