@@ -117,6 +117,8 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _defaults_from_others(self) -> Self:
+        if self.max_body_bytes > self.journal_max_bytes:
+            raise ValueError("max_body_bytes must not be larger than journal_max_bytes: such a body would never fit")
         if not self.store_dsn:
             # The model is frozen for its users; here it is still being made.
             object.__setattr__(self, "store_dsn", f"chdb://{self.data_dir.absolute() / 'store'}")

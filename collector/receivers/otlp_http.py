@@ -1,0 +1,152 @@
+"""The OTLP/HTTP receiver: `POST /v1/traces`, as opentelemetry-proto's specification has it.
+
+A plain ASGI application: it answers 200 once the body is durable in the journal, and otherwise with a code that tells
+the sender whether to come back. Large bodies are unfolded and parsed on a thread, so that the small ones do not wait.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable, MutableMapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final
+
+from google.protobuf import json_format
+from google.rpc.status_pb2 import Status
+
+from flowtrail.collector.admission import (
+    INVALID_ARGUMENT,
+    JSON,
+    PROTOBUF,
+    UNAVAILABLE,
+    UNIMPLEMENTED,
+    Refusal,
+    admit,
+    too_large,
+)
+from flowtrail.collector.journal.contract import JournalError, JournalFull
+from flowtrail.collector.journal.group_commit import GroupCommit
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+PATH: Final = "/v1/traces"
+NOT_FOUND: Final = 5  # google.rpc.Code
+
+# Up to this, a body is parsed in less time than a thread takes to begin; gzip may unfold to a thousand times its size.
+SMALL_BODY_BYTES: Final = 32 * 1024
+SMALL_GZIP_BYTES: Final = 2 * 1024
+# A sender that takes longer than this for its body keeps memory for nothing.
+BODY_TIMEOUT_S: Final = 60.0
+
+
+class OtlpHttpReceiver:
+    """An ASGI application. Counts what it took and refused; counts are read from any thread."""
+
+    def __init__(self, journal: GroupCommit, max_body_bytes: int) -> None:
+        self.received = 0
+        self.duplicates = 0
+        self.refused: Counter[str] = Counter()
+        self._journal = journal
+        self._max_body_bytes = max_body_bytes
+        # Two: parsing holds the interpreter, unfolding does not.
+        self._threads = ThreadPoolExecutor(2, thread_name_prefix="admit")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            raise ValueError(f"not served: {scope['type']}")
+        headers = dict(scope["headers"])
+        content_type = headers.get(b"content-type", b"").decode("latin-1").partition(";")[0].strip().lower()
+        try:
+            await self._take(scope, headers, content_type, receive)
+        except _Gone:
+            return
+        except Refusal as refusal:
+            self.refused[refusal.reason] += 1
+            await _answer(send, refusal.status, *_error_body(refusal, content_type), _error_headers(refusal))
+        else:
+            # An ExportTraceServiceResponse without partial_success: no byte in protobuf, an empty object in JSON.
+            await _answer(send, 200, content_type, b"{}" if content_type == JSON else b"", [])
+
+    def close(self) -> None:
+        self._threads.shutdown()
+
+    async def _take(self, scope: Scope, headers: dict[bytes, bytes], content_type: str, receive: Receive) -> None:
+        """Return when the request's body is durable. Raises Refusal or _Gone."""
+        if scope["path"] != PATH:
+            raise Refusal(404, NOT_FOUND, "path", f"nothing is served here; traces go to {PATH}")
+        if scope["method"] != "POST":
+            raise Refusal(405, UNIMPLEMENTED, "method", f"traces are sent with POST, not {scope['method'][:16]}")
+        if content_type not in {PROTOBUF, JSON}:
+            raise Refusal(415, INVALID_ARGUMENT, "content_type", f"the content type must be {PROTOBUF} or {JSON}")
+        content_encoding = headers.get(b"content-encoding", b"").decode("latin-1").strip().lower()
+        data = await self._body(headers, receive)
+        if len(data) <= (SMALL_GZIP_BYTES if content_encoding == "gzip" else SMALL_BODY_BYTES):
+            body = admit(data, content_type, content_encoding, self._max_body_bytes)
+        else:
+            body = await asyncio.get_running_loop().run_in_executor(
+                self._threads, admit, data, content_type, content_encoding, self._max_body_bytes
+            )
+        if body:
+            try:
+                appended = await asyncio.wrap_future(self._journal.add(body))
+            except (JournalFull, JournalError) as error:
+                reason = "journal_full" if isinstance(error, JournalFull) else "journal_error"
+                raise Refusal(503, UNAVAILABLE, reason, str(error), error.retry_after_s) from error
+            self.duplicates += appended.is_duplicate
+        self.received += 1
+
+    async def _body(self, headers: dict[bytes, bytes], receive: Receive) -> bytes:
+        """Return the body as it was sent. Raises Refusal when it is too large already, or does not come."""
+        told = headers.get(b"content-length", b"")
+        if told.isdigit() and int(told) > self._max_body_bytes:
+            raise too_large(f"the body is larger than {self._max_body_bytes} bytes")
+        pieces: list[bytes] = []
+        size_bytes = 0
+        try:
+            async with asyncio.timeout(BODY_TIMEOUT_S):
+                while True:
+                    message = await receive()
+                    if message["type"] == "http.disconnect":
+                        raise _Gone
+                    piece = message.get("body", b"")
+                    size_bytes += len(piece)
+                    if size_bytes > self._max_body_bytes:
+                        raise too_large(f"the body is larger than {self._max_body_bytes} bytes")
+                    pieces.append(piece)
+                    if not message.get("more_body"):
+                        return b"".join(pieces)
+        except TimeoutError as error:
+            raise Refusal(408, INVALID_ARGUMENT, "slow", "the body did not come in time") from error
+
+
+class _Gone(Exception):
+    """The sender closed the connection before its body was whole."""
+
+
+def _error_body(refusal: Refusal, content_type: str) -> tuple[str, bytes]:
+    """Return the content type and bytes of a google.rpc.Status; JSON for who sent neither protobuf nor JSON."""
+    status = Status(code=refusal.code, message=refusal.message)
+    if content_type == PROTOBUF:
+        return PROTOBUF, status.SerializeToString()
+    return JSON, json_format.MessageToJson(status, indent=None).encode()
+
+
+def _error_headers(refusal: Refusal) -> list[tuple[bytes, bytes]]:
+    headers: list[tuple[bytes, bytes]] = []
+    if refusal.retry_after_s is not None:
+        headers.append((b"retry-after", str(refusal.retry_after_s).encode()))
+    if refusal.status == 405:
+        headers.append((b"allow", b"POST"))
+    if refusal.reason == "content_encoding":
+        headers.append((b"accept-encoding", b"gzip"))
+    if refusal.status in {408, 413}:
+        # What is left of the body is not read.
+        headers.append((b"connection", b"close"))
+    return headers
+
+
+async def _answer(send: Send, status: int, content_type: str, body: bytes, headers: list[tuple[bytes, bytes]]) -> None:
+    fixed = [(b"content-type", content_type.encode("latin-1")), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": status, "headers": fixed + headers})
+    await send({"type": "http.response.body", "body": body})

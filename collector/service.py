@@ -1,0 +1,241 @@
+"""Puts the collector's parts together and runs them until it is told to stop.
+
+receiver ─▶ group commit ─▶ journal ─┬─▶ loader ─▶ store ◀─ poller
+                                     └─▶ exporter    ▲
+                                               API ──┘
+"""
+
+import json
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Final
+
+import uvicorn
+from pydantic import ValidationError
+
+from .api.answers import Health, ReaderHealth
+from .api.app import make_app
+from .exporters import otlp_http as exporting
+from .journal.contract import JournalError
+from .journal.delivery import Delivery
+from .journal.group_commit import GroupCommit
+from .journal.sqlite import SqliteJournal
+from .ownership import AlreadyOwned, Ownership
+from .receivers.otlp_http import OtlpHttpReceiver
+from .settings import Settings
+from .store import loader as loading
+from .store.connection import Store, StoreError, open_store
+from .store.migrations import StoreTooNew
+
+log = logging.getLogger(__name__)
+
+ENDPOINTS_FILE: Final = "endpoints.json"
+
+# How long answers that are under way get at the end.
+GRACE_S: Final = 3
+
+
+class StartError(Exception):
+    """The collector cannot run as it is set up; the message says what to change."""
+
+
+def run(settings: Settings) -> None:
+    """Run a collector until SIGINT or SIGTERM. Raises StartError.
+
+    Must be called on the main thread, for the signals. Once everything is up, `endpoints.json` in the data directory
+    says where: `{"otlp_http": url, "api": url, "pid": n}`; it goes at the end.
+    """
+    stop = threading.Event()
+    with _stopping_on_signals(stop), running(settings) as endpoints:
+        log.info("OTLP/HTTP on %s/v1/traces, API on %s", endpoints["otlp_http"], endpoints["api"])
+        stop.wait()
+        log.info("stopping")
+
+
+@contextmanager
+def running(settings: Settings) -> Iterator[dict[str, Any]]:
+    """A collector that runs while the block does; yields what `endpoints.json` says. Raises StartError."""
+    endpoints_file = settings.data_dir / ENDPOINTS_FILE
+    with ExitStack() as parts:
+        try:
+            parts.enter_context(Ownership(settings.data_dir))
+            endpoints_file.unlink(missing_ok=True)
+            store = open_store(settings.store_dsn, settings.database)
+            parts.callback(store.close)
+            store.keep_for_days(settings.retention_days)
+            journal = SqliteJournal(
+                settings.data_dir / "journal.sqlite",
+                max_bytes=settings.journal_max_bytes,
+                required=[loading.READER],
+                optional=[exporting.READER] if settings.export_url else [],
+            )
+            parts.callback(journal.close)
+            otlp_socket = _listen(settings.otlp_http_host, settings.otlp_http_port)
+            parts.callback(otlp_socket.close)
+            api_socket = _listen(settings.api_host, settings.api_port)
+            parts.callback(api_socket.close)
+        except (AlreadyOwned, StoreError, StoreTooNew, JournalError, OSError) as error:
+            raise StartError(str(error)) from error
+
+        deliveries = [loading.loader(journal, store)]
+        if settings.export_url:
+            deliveries.append(exporting.exporter(journal, settings.export_url))
+        for delivery in deliveries:
+            delivery.start()
+            parts.callback(delivery.stop)
+
+        group_commit = GroupCommit(journal)
+        parts.callback(group_commit.close)
+        receiver = OtlpHttpReceiver(group_commit, settings.max_body_bytes)
+        parts.callback(receiver.close)
+
+        poller = None
+        if settings.bootstrap_servers:
+            from .lag.poller import Poller
+
+            poller = Poller(settings, store)
+            poller.start()
+            parts.callback(poller.stop)
+
+        health = _Health(journal, store, receiver, deliveries, poller, settings)
+        parts.enter_context(_serving(receiver, otlp_socket, "otlp-http"))
+        parts.enter_context(_serving(make_app(store, settings, health), api_socket, "api"))
+
+        endpoints = {"otlp_http": _url(otlp_socket), "api": _url(api_socket), "pid": os.getpid()}
+        _write_atomically(endpoints_file, json.dumps(endpoints))
+        parts.callback(endpoints_file.unlink, missing_ok=True)
+        yield endpoints
+
+
+class _Health:
+    """The collector's own state, told anew at every call."""
+
+    def __init__(
+        self,
+        journal: SqliteJournal,
+        store: Store,
+        receiver: OtlpHttpReceiver,
+        deliveries: list[Delivery],
+        poller: Any,
+        settings: Settings,
+    ) -> None:
+        self._journal = journal
+        self._store = store
+        self._receiver = receiver
+        self._deliveries = deliveries
+        self._poller = poller
+        self._settings = settings
+
+    def __call__(self) -> Health:
+        reason = None
+        stored_spans = 0
+        try:
+            [(stored_spans,)] = self._store.query(
+                "SELECT coalesce(sum(total_rows), 0) FROM system.tables"
+                " WHERE database = {database:String} AND name = 'spans'",
+                {"database": self._store.database},
+            )
+        except StoreError as error:
+            reason = f"the store cannot be reached: {error}"
+        depth = self._journal.depth()
+        # A tenth is kept free: whoever balances load by readiness should go elsewhere before requests are refused.
+        if reason is None and self._journal.depth(loading.READER).size_bytes > 0.9 * self._settings.journal_max_bytes:
+            reason = "the journal is nearly full: the store does not keep up"
+        return Health(
+            version=metadata.version("flowtrail"),
+            ready=reason is None,
+            reason=reason,
+            received_requests=self._receiver.received,
+            duplicate_requests=self._receiver.duplicates,
+            rejected_requests=dict(self._receiver.refused),
+            set_aside_requests=self._journal.count_set_aside(loading.READER),
+            journal_bytes=depth.size_bytes,
+            journal_requests=depth.requests,
+            stored_spans=stored_spans,
+            readers=[self._reader(delivery) for delivery in self._deliveries],
+            broker=self._poller.status() if self._poller is not None else None,
+        )
+
+    def _reader(self, delivery: Delivery) -> ReaderHealth:
+        before = self._journal.depth(delivery.reader)
+        progress = delivery.progress
+        return ReaderHealth(
+            name=delivery.reader,
+            behind_requests=before.requests,
+            behind_bytes=before.size_bytes,
+            last_error=progress.last_error,
+            last_error_ms=progress.last_error_ms,
+            last_success_ms=progress.last_success_ms,
+        )
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """Return a bound socket. Raises OSError that names the address."""
+    try:
+        return socket.create_server(
+            (host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=512
+        )
+    except OSError as error:
+        raise OSError(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
+
+
+def _url(listening: socket.socket) -> str:
+    host, port = listening.getsockname()[:2]
+    if host in {"0.0.0.0", "::"}:
+        host = "127.0.0.1"
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+@contextmanager
+def _serving(app: Callable[..., Any], listening: socket.socket, name: str) -> Iterator[None]:
+    """Serve an ASGI application while the block runs, on a thread and an event loop of its own: the API's answers
+    and the receiver's do not wait for each other."""
+    server = uvicorn.Server(
+        uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=GRACE_S)
+    )
+    thread = threading.Thread(target=server.run, args=([listening],), name=name, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        server.should_exit = True
+        thread.join(GRACE_S + 2)
+
+
+@contextmanager
+def _stopping_on_signals(stop: threading.Event) -> Iterator[None]:
+    before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _write_atomically(path: Path, text: str) -> None:
+    new = path.with_suffix(".new")
+    new.write_text(text, "utf-8")
+    new.replace(path)
+
+
+def main() -> int:
+    """Run a collector from the environment alone; 2 when it cannot be run as it is set up."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    try:
+        run(Settings())
+    except (ValidationError, StartError) as error:
+        print(f"flowtrail: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
