@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from kafka import ConsumerRebalanceListener, KafkaConsumer, KafkaProducer
 from kafka.errors import KafkaError
+from kafka.serializer import Deserializer, Serializer
 from kafka.structs import OffsetAndMetadata, TopicPartition
 
 from flowtrail.demo.diary import Diary, time_now_ms
@@ -55,7 +56,7 @@ class Shop:
     @property
     def producer_options(self) -> dict[str, Any]:
         """What every producer of the shop is made with."""
-        return {**self._kafka, "key_serializer": str.encode, "value_serializer": _to_json, "acks": "all"}
+        return {**self._kafka, "key_serializer": _Text(), "value_serializer": _Json(), "acks": "all"}
 
     @property
     def consumer_options(self) -> dict[str, Any]:
@@ -63,7 +64,7 @@ class Shop:
         return {
             **self._kafka,
             "group_id": self.group,
-            "value_deserializer": json.loads,
+            "value_deserializer": _Json(),
             "enable_auto_commit": False,
             "auto_offset_reset": "earliest",
             "session_timeout_ms": 6000,
@@ -178,5 +179,18 @@ def close_with_parent(shop: Shop) -> None:
     threading.Thread(target=wait_for_end, name="parent", daemon=True).start()
 
 
-def _to_json(event: dict[str, Any]) -> bytes:
-    return json.dumps(event).encode()
+class _Json(Serializer, Deserializer):  # type: ignore[misc]  # kafka-python has no types
+    """Events as JSON."""
+
+    def serialize(self, topic: str, headers: Any, data: Any) -> bytes:
+        return json.dumps(data).encode()
+
+    def deserialize(self, topic: str, headers: Any, data: bytes) -> Any:
+        return json.loads(data)
+
+
+class _Text(Serializer):  # type: ignore[misc]
+    """Keys as text."""
+
+    def serialize(self, topic: str, headers: Any, data: str) -> bytes:
+        return data.encode()
