@@ -37,6 +37,8 @@ def set_up(service: str | None = None, *, tracer_provider: TracerProvider | None
     TRACING.use(tracer_provider)
     if tracer_provider is None and isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
         trace.set_tracer_provider(_make_provider(service))
+    elif service is not None:
+        _log.info("the program has its own tracer provider: it names the service, not service=%r", service)
     _watch_exit()
 
 

@@ -8,7 +8,7 @@ from numbers import Integral
 from typing import TypeAlias
 from uuid import UUID
 
-from opentelemetry.trace import INVALID_SPAN_CONTEXT, Link, SpanContext, get_current_span
+from opentelemetry.trace import INVALID_SPAN_CONTEXT, Link, get_current_span
 
 from . import attributes as names
 from .headers import read
@@ -99,11 +99,6 @@ def link(record: Received, *, with_attributes: bool) -> list[Link]:
         found.append(Link(context))
     found.extend(Link(other) for other in carried.others)
     return found
-
-
-def contexts(records: Iterable[Received]) -> tuple[SpanContext, ...]:
-    """Every valid context that came with the records."""
-    return tuple(link_.context for record in records for link_ in link(record, with_attributes=False))
 
 
 def span_name(operation: tuple[str, str], topic: str | None) -> str:

@@ -119,6 +119,7 @@ class Tracing(Interceptor):
             for name, value in baggage.get_all(headers.read(records[0].headers).context).items():
                 current = baggage.set_baggage(name, value, current)
         started: list[Span] = []
+        received: list[SpanContext] = []
         for portion, links in self._portions(records, with_attributes=is_batch):
             started.append(
                 self._tracer.start_span(
@@ -131,8 +132,9 @@ class Tracing(Interceptor):
                     links=links,
                 )
             )
+            received.extend(link.context for link in links if link.context.is_valid)
         inside = trace.set_span_in_context(started[0], current)
-        return started, context.set_value(_RECEIVED, spans.contexts(records), inside)
+        return started, context.set_value(_RECEIVED, tuple(received), inside)
 
     def _portions(
         self, records: Sequence[Received], *, with_attributes: bool = True

@@ -24,6 +24,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 import flowtrail
 from flowtrail.tracer import attributes as names
 from flowtrail.tracer.clients import kafka_python
+from flowtrail.tracer.clients.kafka_python.known import KNOWN
 from flowtrail.tracer.interceptor import Interceptor
 from flowtrail.tracer.record import Acknowledged, Committed, Header, Outgoing, Polled
 
@@ -604,13 +605,13 @@ class TracedClientContract:
     def test_a_producer_that_is_let_go_is_collected_with_what_we_know_of_it(
         self, spans: Spans, make_producer: Callable[..., Any], opened: ExitStack, topic: str
     ) -> None:
-        known = len(kafka_python._KNOWN)
+        known = len(KNOWN)
         producer = make_producer()
         producer.send(topic, b"value", partition=0).get(TIMEOUT_S)
-        assert len(kafka_python._KNOWN) == known + 1
+        assert len(KNOWN) == known + 1
         opened.pop_all().close()
         del producer
-        wait_until(lambda: len(kafka_python._KNOWN) == known, "the producer is collected")
+        wait_until(lambda: len(KNOWN) == known, "the producer is collected")
 
     def test_many_threads_send_at_once_and_no_span_is_lost_or_mixed_up(
         self, spans: Spans, producer: Any, topic: str

@@ -1,0 +1,32 @@
+"""kafka-python 3: the same producer and consumer, traced.
+
+    from flowtrail.tracer.clients.kafka_python import KafkaConsumer, KafkaProducer
+
+They are subclasses with the originals' signatures. A program that already uses kafka-python needs none of this:
+`flowtrail.instrument()` puts the same functions into kafka-python's own classes.
+
+    producer.py      send, from the call to the acknowledgement
+    consumer.py      poll and commit, and records that know through which client they came
+    known.py         what is remembered of each client
+    replacements.py  the methods that `instrument` puts in
+
+What is ours stays aside: an exception in it is counted, and the client is called as if we were not there.
+"""
+
+from typing import Final
+
+try:
+    import kafka
+except ImportError as missing:
+    raise ImportError("kafka-python is not installed: pip install 'kafka-python>=3.0.12' crc32c") from missing
+
+OLDEST_VERSION: Final = 3
+if int(kafka.__version__.partition(".")[0]) < OLDEST_VERSION:
+    raise ImportError(f"kafka-python {kafka.__version__} is too old to be traced: pip install 'kafka-python>=3.0.12'")
+
+# Only now, so that the errors above are what is seen.
+from .consumer import ConsumerRecord, KafkaConsumer  # noqa: E402
+from .producer import KafkaProducer, give_up_unacknowledged  # noqa: E402
+from .replacements import REPLACEMENTS  # noqa: E402
+
+__all__ = ["REPLACEMENTS", "ConsumerRecord", "KafkaConsumer", "KafkaProducer", "give_up_unacknowledged"]

@@ -1,0 +1,75 @@
+"""The methods that `instrument` puts into kafka-python's own classes.
+
+Our subclasses call the originals and trace for themselves; for them a replacement steps aside, so that nothing is
+traced twice. Switched off, it calls the original and no more.
+"""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import kafka
+
+from flowtrail.tracer.clients.switch import Switch
+
+from .consumer import KafkaConsumer, commit, commit_async, poll
+from .producer import KafkaProducer, close, send
+
+
+def _replace_send(original, switch):  # type: ignore[no-untyped-def]
+    def send_traced(self, topic, value=None, key=None, headers=None, partition=None, timestamp_ms=None):  # type: ignore[no-untyped-def]
+        bound = original.__get__(self)
+        if isinstance(self, KafkaProducer) or not switch.is_on:
+            return bound(topic, value, key, headers, partition, timestamp_ms)
+        return send(bound, self, topic, value, key, headers, partition, timestamp_ms)
+
+    return send_traced
+
+
+def _replace_close(original, switch):  # type: ignore[no-untyped-def]
+    def close_traced(self, timeout=None, null_logger=False):  # type: ignore[no-untyped-def]
+        bound = original.__get__(self)
+        if isinstance(self, KafkaProducer) or not switch.is_on:
+            return bound(timeout, null_logger)
+        return close(bound, self, timeout, null_logger)
+
+    return close_traced
+
+
+def _replace_poll(original, switch):  # type: ignore[no-untyped-def]
+    def poll_traced(self, timeout_ms=0, max_records=None, update_offsets=True):  # type: ignore[no-untyped-def]
+        bound = original.__get__(self)
+        if isinstance(self, KafkaConsumer) or not switch.is_on:
+            return bound(timeout_ms, max_records, update_offsets)
+        return poll(bound, self, timeout_ms, max_records, update_offsets)
+
+    return poll_traced
+
+
+def _replace_commit(original, switch):  # type: ignore[no-untyped-def]
+    def commit_traced(self, offsets=None, timeout_ms=None):  # type: ignore[no-untyped-def]
+        bound = original.__get__(self)
+        if isinstance(self, KafkaConsumer) or not switch.is_on:
+            return bound(offsets, timeout_ms)
+        return commit(bound, self, offsets, timeout_ms)
+
+    return commit_traced
+
+
+def _replace_commit_async(original, switch):  # type: ignore[no-untyped-def]
+    def commit_async_traced(self, offsets=None, callback=None):  # type: ignore[no-untyped-def]
+        bound = original.__get__(self)
+        if isinstance(self, KafkaConsumer) or not switch.is_on:
+            return bound(offsets, callback)
+        return commit_async(bound, self, offsets, callback)
+
+    return commit_async_traced
+
+
+# Class, method, and what makes its replacement from the original.
+REPLACEMENTS: Final[tuple[tuple[type, str, Callable[[Any, Switch], Callable[..., Any]]], ...]] = (
+    (kafka.KafkaProducer, "send", _replace_send),
+    (kafka.KafkaProducer, "close", _replace_close),
+    (kafka.KafkaConsumer, "poll", _replace_poll),
+    (kafka.KafkaConsumer, "commit", _replace_commit),
+    (kafka.KafkaConsumer, "commit_async", _replace_commit_async),
+)
