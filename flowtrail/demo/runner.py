@@ -213,8 +213,9 @@ class _Run:
                 return
 
     def _report(self, watch: EdgeWatch | None) -> int:
-        number_of_flows = len(self._truth_now().flows)
-        with self._progress("asking Flowtrail", total=number_of_flows) as said:
+        # What goes on happening while Flowtrail is asked is not part of the run.
+        truth = self._truth_now()
+        with self._progress("asking Flowtrail", total=len(truth.flows)) as said:
 
             def on_judged(count: int) -> None:
                 said("", count)
@@ -224,7 +225,7 @@ class _Run:
             judgements = judge(self._api_url, self._truth_now, time_now_ms, on_judged)
         faults = self._options.broken
         sights = watch.sights if watch is not None else ()
-        report = Report(self._truth_now(), judgements, faults, self._broker.name, sights)
+        report = Report(truth, judgements, faults, self._broker.name, sights)
         if self._options.report is not None:
             self._options.report.write_text(json.dumps(report.as_json(), indent=2) + "\n")
         self._tell_a_story()

@@ -5,8 +5,7 @@ from typing import Any, Self
 from flowtrail.demo.diary import Line
 from flowtrail.demo.truth import Place, Truth, evaluate
 
-NAMES = ("orders", "orders.retry", "orders.dlq", "parcels", "wishes")
-READERS = dict(zip(NAMES, (("packers",), ("packers",), (), ("drivers",), ()), strict=True))
+READERS = {
     "orders": ("packers",),
     "orders.retry": ("packers",),
     "orders.dlq": (),
