@@ -16,6 +16,7 @@ import flowtrail
 from flowtrail.demo.embedded_broker import KAFKA_PYTHON_OPTIONS, EmbeddedBroker
 from flowtrail.tracer import attributes as names
 from flowtrail.tracer.clients.kafka_python import KafkaConsumer, KafkaProducer
+from flowtrail.tracer.clients.kafka_python.known import KNOWN, known_of
 
 from .spans import Spans, attributes, wait_until
 
@@ -114,6 +115,34 @@ def test_a_member_of_a_group_is_named_once_it_has_joined(spans: Spans, broker: E
     assert member
     for name in ("poll orders", "process orders"):
         assert attributes(spans.one(name))[names.MEMBER_ID] == member
+
+
+def test_a_consumer_whose_listener_knows_it_is_collected(spans: Spans, broker: EmbeddedBroker) -> None:
+    class Listener(kafka.ConsumerRebalanceListener):  # type: ignore[misc]  # kafka-python has no types
+        def __init__(self, consumer: Any) -> None:
+            self.consumer = consumer
+
+        def on_partitions_revoked(self, revoked: object) -> None:
+            """Nothing to do."""
+
+        def on_partitions_assigned(self, assigned: object) -> None:
+            """Nothing to do."""
+
+    known = len(KNOWN)
+    consumer: Any = KafkaConsumer(
+        bootstrap_servers=broker.bootstrap_servers, group_id="billing", **KAFKA_PYTHON_OPTIONS
+    )
+    consumer.subscribe(["orders"], listener=Listener(consumer))
+    known_of(consumer)
+    assert len(KNOWN) == known + 1
+    consumer.close(timeout_ms=1000)
+    del consumer
+
+    def is_gone() -> bool:
+        gc.collect()
+        return len(KNOWN) == known
+
+    wait_until(is_gone, "the consumer is collected")
 
 
 def run(program: str, broker: EmbeddedBroker) -> list[dict[str, Any]]:

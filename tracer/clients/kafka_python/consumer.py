@@ -113,7 +113,10 @@ def commit_async(original: Callable[..., Any], consumer: Any, offsets: Any, call
 def _commit(
     known: Known | None, offsets: dict[tuple[str, int], int], started_ns: int, error: BaseException | None
 ) -> None:
-    CHAIN.commit(Committed(known.client() if known is not None else Client(), offsets, started_ns, error))
+    try:
+        CHAIN.commit(Committed(known.client() if known is not None else Client(), offsets, started_ns, error))
+    except Exception as failure:
+        COUNTS.fail(WHERE, "commit", failure)
 
 
 def _positions(consumer: Any, offsets: Any) -> dict[tuple[str, int], int]:

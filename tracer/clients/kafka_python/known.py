@@ -18,12 +18,13 @@ WHERE: Final = "kafka-python"
 class Known:
     """What is known of one client: who it is, and for a producer what it sent without an answer so far.
 
-    It holds parts of the client, never the client: that one must go when the program lets it go.
+    It holds no part of the client: that must go when the program lets it go, and by a rebalance listener of the
+    program's own the parts may lead back to the whole.
     """
 
     def __init__(self, config: Mapping[str, Any], cluster: Any, coordinator: Any = None) -> None:
-        self._cluster = cluster
-        self._coordinator = coordinator
+        self._cluster = weakref.ref(cluster)
+        self._coordinator = weakref.ref(coordinator) if coordinator is not None else _nothing
         address, port = _first_server(config.get("bootstrap_servers"))
         self._client = Client(
             client_id=config.get("client_id"), group=config.get("group_id"), server_address=address, server_port=port
@@ -37,8 +38,8 @@ class Known:
 
         Both are read where kafka-python keeps them: its public ways wait for locks, or for the network.
         """
-        cluster_id = getattr(self._cluster, "cluster_id", None)
-        member_id = getattr(getattr(self._coordinator, "_generation", None), "member_id", None) or None
+        cluster_id = getattr(self._cluster(), "cluster_id", None) or self._client.cluster_id
+        member_id = getattr(getattr(self._coordinator(), "_generation", None), "member_id", None) or None
         if cluster_id != self._client.cluster_id or member_id != self._client.member_id:
             self._client = replace(self._client, cluster_id=cluster_id, member_id=member_id)
         return self._client
@@ -57,7 +58,12 @@ def _forget_sends_of_parent() -> None:
 os.register_at_fork(after_in_child=_forget_sends_of_parent)
 
 
+def _nothing() -> None:
+    return None
+
+
 def known_of(client: Any) -> Known:
+    """Return what is known of a client; the first call looks it up. Raises AttributeError for one of another shape."""
     known = KNOWN.get(client)
     if known is None:
         if isinstance(client, kafka.KafkaProducer):
@@ -69,6 +75,7 @@ def known_of(client: Any) -> Known:
 
 
 def known_or_none(client: Any) -> Known | None:
+    """The same, but None (and counted) instead of raising."""
     try:
         return known_of(client)
     except Exception as error:
