@@ -1,0 +1,127 @@
+"""A batch that cannot be delivered waits; a request that never can is set aside; nothing else is lost or held up."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from flowtrail.collector.journal.delivery import Delivery, Pace, Refused, Unavailable
+from flowtrail.collector.journal.sqlite import SqliteJournal
+
+PATIENCE_S = 20
+
+
+class Destination:
+    """Keeps what it is given, once for each token; refuses a batch with a bad request in it; can be away, or break
+    when it has taken a batch."""
+
+    def __init__(self) -> None:
+        self.taken: list[bytes] = []
+        self.tokens: dict[str, bytes] = {}
+        self.is_away = False
+        self.breaks_after_taking = False
+
+    def deliver(self, body: bytes, token: str) -> None:
+        if self.is_away:
+            raise Unavailable("away", retry_after_s=0.01)
+        if b"bad" in body:
+            raise Refused("bad bytes")
+        if token not in self.tokens:
+            self.tokens[token] = body
+            self.taken.append(body)
+        assert self.tokens[token] == body, "one token must always stand for the same bytes"
+        if self.breaks_after_taking:
+            raise Unavailable("broke in the middle")
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Iterator[SqliteJournal]:
+    with closing(SqliteJournal(tmp_path / "journal", max_bytes=10**6, required=["store"])) as journal:
+        yield journal
+
+
+def delivery(journal: SqliteJournal, destination: Destination, most_requests: int = 8) -> Delivery:
+    return Delivery(
+        journal, "store", destination.deliver, Pace(most_requests, 10**6), is_reserving=True, now_ms=lambda: 7
+    )
+
+
+def test_requests_are_joined_into_batches(journal: SqliteJournal) -> None:
+    destination = Destination()
+    journal.append([b"%d," % n for n in range(10)])
+    loading = delivery(journal, destination)
+    assert loading.step()
+    assert loading.step()
+    assert not loading.step()
+    assert destination.taken == [b"0,1,2,3,4,5,6,7,", b"8,9,"]
+    assert (loading.progress.batches, loading.progress.requests) == (2, 10)
+
+
+def test_a_batch_that_was_not_committed_comes_again_with_its_token_and_bytes(journal: SqliteJournal) -> None:
+    destination = Destination()
+    destination.breaks_after_taking = True
+    journal.append([b"1,", b"2,"])
+    with pytest.raises(Unavailable):
+        delivery(journal, destination).step()
+    journal.append([b"3,"])
+    destination.breaks_after_taking = False
+    after_the_crash = delivery(journal, destination)
+    assert after_the_crash.step()
+    assert after_the_crash.step()
+    assert destination.taken == [b"1,2,", b"3,"]
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30, deadline=None)
+@given(are_bad=st.lists(st.booleans(), min_size=1, max_size=20), most_requests=st.integers(1, 16))
+def test_exactly_the_bad_requests_are_set_aside(
+    tmp_path_factory: pytest.TempPathFactory, are_bad: list[bool], most_requests: int
+) -> None:
+    path = tmp_path_factory.mktemp("journal") / "journal"
+    with closing(SqliteJournal(path, max_bytes=10**6, required=["store"])) as journal:
+        bodies = [b"%s%d," % (b"bad" if is_bad else b"good", n) for n, is_bad in enumerate(are_bad)]
+        journal.append(bodies)
+        destination = Destination()
+        loading = delivery(journal, destination, most_requests)
+        while loading.step():
+            pass
+        assert b"".join(destination.taken) == b"".join(body for body in bodies if b"bad" not in body)
+        assert [kept.body for kept in journal.those_set_aside()] == [body for body in bodies if b"bad" in body]
+        assert loading.progress.set_aside == sum(are_bad)
+
+
+def test_a_destination_that_is_away_is_waited_for_and_then_gets_everything(journal: SqliteJournal) -> None:
+    destination = Destination()
+    destination.is_away = True
+    loading = delivery(journal, destination)
+    loading.start()
+    journal.append([b"1,", b"2,"])
+    until(lambda: loading.progress.last_error == "away")
+    destination.is_away = False
+    until(lambda: b"".join(destination.taken) == b"1,2,")
+    loading.stop()
+
+
+def test_an_unexpected_error_is_shown_and_does_not_end_the_delivery(journal: SqliteJournal) -> None:
+    def broken(body: bytes, token: str) -> None:
+        raise ZeroDivisionError
+
+    loading = Delivery(journal, "store", broken, Pace(8, 10**6), is_reserving=True)
+    loading.start()
+    journal.append([b"1"])
+    until(lambda: loading.progress.last_error == "ZeroDivisionError()")
+    assert any(thread.name == "deliver-store" for thread in threading.enumerate())
+    loading.stop()
+    assert journal.depth("store").requests == 1
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Wait for a condition; fails when it does not come true."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come true in time"
+        threading.Event().wait(0.01)

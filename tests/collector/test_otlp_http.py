@@ -1,0 +1,270 @@
+"""The receiver keeps to OTLP/HTTP: the right code and body for whatever is sent, and nothing of others is lost."""
+
+import asyncio
+import gzip
+import json
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from google.rpc.status_pb2 import Status
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+from flowtrail.collector.journal.contract import Appended, JournalFull
+from flowtrail.collector.journal.group_commit import GroupCommit
+from flowtrail.collector.journal.sqlite import SqliteJournal
+from flowtrail.collector.receivers.decompression import NotGzip, TooLarge, gunzip
+from flowtrail.collector.receivers.otlp_http import OtlpHttpReceiver
+
+from .otlp_bodies import body, request, send, span
+
+PROTOBUF = {"content-type": "application/x-protobuf"}
+JSON = {"content-type": "application/json"}
+GZIP = {"content-encoding": "gzip"}
+MAX_BODY_BYTES = 100_000
+PATH = "/v1/traces"
+
+
+class Collector:
+    """A receiver in front of a journal, asked without a socket."""
+
+    def __init__(self, path: Path, journal: SqliteJournal | None = None) -> None:
+        self.journal = journal or SqliteJournal(path / "journal", max_bytes=10**8, required=["store"])
+        self._group_commit = GroupCommit(self.journal)
+        self.receiver = OtlpHttpReceiver(self._group_commit, MAX_BODY_BYTES)
+
+    def ask(self, *calls: tuple[str, str, bytes, dict[str, str]]) -> list[httpx.Response]:
+        """Send all requests at the same time."""
+
+        async def together() -> list[httpx.Response]:
+            transport = httpx.ASGITransport(app=self.receiver)  # type: ignore[arg-type]
+            async with httpx.AsyncClient(transport=transport, base_url="http://collector") as client:
+                return await asyncio.gather(
+                    *(
+                        client.request(method, path, content=data, headers=headers)
+                        for method, path, data, headers in calls
+                    )
+                )
+
+        return asyncio.run(together())
+
+    def post(self, data: bytes, headers: dict[str, str]) -> httpx.Response:
+        return self.ask(("POST", PATH, data, headers))[0]
+
+    def journalled(self) -> list[bytes]:
+        return [entry.body for entry in self.journal.read("store", 10**6, 10**9)]
+
+    def close(self) -> None:
+        self.receiver.close()
+        self._group_commit.close()
+        self.journal.close()
+
+
+@pytest.fixture
+def collector(tmp_path: Path) -> Iterator[Collector]:
+    with closing(Collector(tmp_path)) as collector:
+        yield collector
+
+
+def status_of(response: httpx.Response) -> Status:
+    """The google.rpc.Status in a response, in the encoding that the response says."""
+    if response.headers["content-type"] == "application/json":
+        return Status(**json.loads(response.content))
+    assert response.headers["content-type"] == "application/x-protobuf"
+    return Status.FromString(response.content)
+
+
+@pytest.mark.parametrize("headers", [PROTOBUF, {**PROTOBUF, **GZIP}], ids=["plain", "gzip"])
+@pytest.mark.parametrize("spans", [1, 150], ids=["small", "large"])
+def test_protobuf_is_journalled_as_it_came(collector: Collector, headers: dict[str, str], spans: int) -> None:
+    sent = body(*[span(send("orders", 0, n)) for n in range(spans)])
+    response = collector.post(gzip.compress(sent) if headers.get("content-encoding") else sent, headers)
+    assert (response.status_code, response.content) == (200, b"")
+    assert response.headers["content-type"] == "application/x-protobuf"
+    assert collector.journalled() == [sent]
+
+
+@pytest.mark.parametrize("is_upper", [True, False])
+def test_json_is_journalled_as_protobuf_with_its_hex_ids(collector: Collector, is_upper: bool) -> None:
+    trace_id, span_id = "5b8efff798038103d269b633813fc60c", "eee19b7ec3c1b174"
+    told = {
+        "traceId": trace_id.upper() if is_upper else trace_id,
+        "spanId": span_id,
+        "parentSpanId": "",
+        "name": "process orders",
+        "kind": 5,
+        "startTimeUnixNano": "1790000000000000001",
+        "endTimeUnixNano": 1790000000000000002,
+        "attributes": [{"key": "messaging.kafka.offset", "value": {"intValue": "7"}}],
+        "links": [{"traceId": trace_id, "spanId": span_id}],
+        "notYetInvented": {"a": 1},
+    }
+    sent = {"resourceSpans": [{"scopeSpans": [{"scope": {}, "spans": [told]}]}]}
+    response = collector.post(json.dumps(sent).encode(), JSON)
+    assert (response.status_code, response.content) == (200, b"{}")
+    assert response.headers["content-type"] == "application/json"
+    [kept] = [ExportTraceServiceRequest.FromString(data) for data in collector.journalled()]
+    kept_span = kept.resource_spans[0].scope_spans[0].spans[0]
+    assert (kept_span.trace_id.hex(), kept_span.span_id.hex(), kept_span.parent_span_id) == (trace_id, span_id, b"")
+    assert kept_span.links[0].trace_id.hex() == trace_id
+    assert kept_span.start_time_unix_nano == 1790000000000000001
+    assert kept_span.attributes[0].value.int_value == 7
+
+
+def test_a_content_type_may_carry_parameters(collector: Collector) -> None:
+    response = collector.post(b'{"resourceSpans":[]}', {"content-type": "application/json; charset=utf-8"})
+    assert response.status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("data", "headers"), [(b"", PROTOBUF), (b"{}", JSON), (gzip.compress(b""), {**PROTOBUF, **GZIP})]
+)
+def test_an_empty_request_succeeds_and_writes_nothing(
+    collector: Collector, data: bytes, headers: dict[str, str]
+) -> None:
+    assert collector.post(data, headers).status_code == 200
+    assert collector.journalled() == []
+
+
+def test_the_same_body_twice_is_journalled_once(collector: Collector) -> None:
+    sent = body(span())
+    assert [collector.post(sent, PROTOBUF).status_code for _ in range(2)] == [200, 200]
+    assert collector.journalled() == [sent]
+    assert (collector.receiver.received, collector.receiver.duplicates) == (2, 1)
+
+
+GOOD = body(span())
+
+REFUSED: dict[str, tuple[str, str, bytes, dict[str, str], int, str]] = {
+    "other path": ("POST", "/v1/metrics", GOOD, PROTOBUF, 404, "path"),
+    "other method": ("GET", PATH, b"", PROTOBUF, 405, "method"),
+    "other type": ("POST", PATH, GOOD, {"content-type": "text/plain"}, 415, "content_type"),
+    "no type": ("POST", PATH, GOOD, {}, 415, "content_type"),
+    "other encoding": ("POST", PATH, GOOD, {**PROTOBUF, "content-encoding": "br"}, 415, "content_encoding"),
+    "truncated": ("POST", PATH, GOOD[:-1], PROTOBUF, 400, "malformed"),
+    "not protobuf": ("POST", PATH, b"hello, world", PROTOBUF, 400, "malformed"),
+    "text that is not UTF-8": ("POST", PATH, GOOD.replace(b"work", b"\xff\xfe\xff\xfe"), PROTOBUF, 400, "malformed"),
+    "not gzip": ("POST", PATH, GOOD, {**PROTOBUF, **GZIP}, 400, "not_gzip"),
+    "truncated gzip": ("POST", PATH, gzip.compress(GOOD)[:-5], {**PROTOBUF, **GZIP}, 400, "not_gzip"),
+    "bytes after gzip": ("POST", PATH, gzip.compress(GOOD) + b"more", {**PROTOBUF, **GZIP}, 400, "not_gzip"),
+    "not JSON": ("POST", PATH, b'{"resourceSpans": [', JSON, 400, "malformed"),
+    "a JSON list": ("POST", PATH, b"[]", JSON, 400, "malformed"),
+    "JSON of another shape": ("POST", PATH, b'{"resourceSpans": 7}', JSON, 400, "malformed"),
+    "too large": ("POST", PATH, b"x" * (MAX_BODY_BYTES + 1), PROTOBUF, 413, "too_large"),
+    "too large unfolded": ("POST", PATH, gzip.compress(b"\0" * 10**7), {**PROTOBUF, **GZIP}, 413, "too_large"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_bad_input_gets_the_right_code_and_body(collector: Collector, case: str) -> None:
+    method, path, data, headers, status, reason = REFUSED[case]
+    [response] = collector.ask((method, path, data, headers))
+    assert response.status_code == status
+    assert status_of(response).message
+    if headers.get("content-type") in {"application/x-protobuf", "application/json"}:
+        assert response.headers["content-type"] == headers["content-type"]
+    assert "retry-after" not in response.headers
+    assert collector.receiver.refused == {reason: 1}
+    assert collector.journalled() == []
+
+
+def test_a_span_id_that_is_not_hex_is_refused_by_name(collector: Collector) -> None:
+    sent = {"resourceSpans": [{"scopeSpans": [{"spans": [{"traceId": "xyz"}]}]}]}
+    response = collector.post(json.dumps(sent).encode(), JSON)
+    assert response.status_code == 400
+    assert "traceId" in status_of(response).message
+
+
+class FullJournal(SqliteJournal):
+    def append(self, bodies: Sequence[bytes]) -> list[Appended]:
+        raise JournalFull("the journal is full")
+
+
+def test_a_full_journal_tells_senders_when_to_come_back(tmp_path: Path) -> None:
+    full = FullJournal(tmp_path / "journal", max_bytes=1, required=["store"])
+    with closing(Collector(tmp_path, full)) as collector:
+        response = collector.post(GOOD, PROTOBUF)
+        assert response.status_code == 503
+        assert int(response.headers["retry-after"]) > 0
+        assert status_of(response).code == 14  # UNAVAILABLE
+        assert collector.receiver.received == 0
+
+
+anything = st.one_of(
+    st.binary(max_size=300),
+    st.integers(0, len(GOOD) - 1).map(lambda end: GOOD[:end]),
+    st.tuples(st.integers(0, len(GOOD) - 1), st.integers(0, 255)).map(
+        lambda change: GOOD[: change[0]] + bytes([change[1]]) + GOOD[change[0] + 1 :]
+    ),
+    st.binary(max_size=100).map(gzip.compress),
+    st.integers(0, 60).map(lambda end: gzip.compress(GOOD)[:end]),
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(max_size=10),
+        lambda inner: (
+            st.lists(inner, max_size=3)
+            | st.dictionaries(
+                st.sampled_from(["resourceSpans", "scopeSpans", "spans", "traceId", "links"]), inner, max_size=3
+            )
+        ),
+        max_leaves=8,
+    ).map(lambda value: json.dumps(value).encode()),
+)
+any_headers = st.fixed_dictionaries(
+    {"content-type": st.sampled_from(["application/x-protobuf", "application/json", "text/html"])},
+    optional={"content-encoding": st.sampled_from(["gzip", "identity", "zstd"])},
+)
+
+
+@pytest.fixture(scope="module")
+def lasting_collector(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Collector]:
+    with closing(Collector(tmp_path_factory.mktemp("fuzz"))) as collector:
+        yield collector
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=anything, headers=any_headers)
+def test_whatever_one_sends_another_is_served(
+    lasting_collector: Collector, data: bytes, headers: dict[str, str]
+) -> None:
+    honest = body(span())
+    bad, good = lasting_collector.ask(("POST", PATH, data, headers), ("POST", PATH, honest, PROTOBUF))
+    assert good.status_code == 200
+    assert honest in lasting_collector.journalled()
+    assert bad.status_code in {200, 400, 413, 415}
+    if bad.status_code != 200:
+        assert status_of(bad).message
+    for kept in lasting_collector.journalled():
+        ExportTraceServiceRequest.FromString(kept)
+    lasting_collector.journal.commit("store", lasting_collector.journal.read("store", 10**6, 10**9)[-1].position)
+
+
+@given(st.binary(max_size=2000), st.integers(1, 4))
+def test_gzip_in_one_or_more_members_is_unfolded(data: bytes, members: int) -> None:
+    step = len(data) // members + 1
+    folded = b"".join(gzip.compress(data[start : start + step]) for start in range(0, len(data) + 1, step))
+    assert gunzip(folded + b"\0\0", 2000) == data
+
+
+def test_a_bomb_costs_no_more_than_the_limit() -> None:
+    bomb = zlib.compressobj(9, wbits=31)
+    folded = bomb.compress(b"\0" * 50_000_000) + bomb.flush()
+    with pytest.raises(TooLarge):
+        gunzip(folded, 1000)
+
+
+@given(st.binary(max_size=200))
+def test_random_bytes_are_not_gzip(data: bytes) -> None:
+    with pytest.raises((NotGzip, TooLarge)):
+        gunzip(b"\x1f\x8b" + data, 1000)
+
+
+def test_concatenated_bodies_are_one_request() -> None:
+    one, two = request(span()), request(span(), span())
+    joined: Any = ExportTraceServiceRequest.FromString(one.SerializeToString() + two.SerializeToString())
+    assert [len(part.scope_spans[0].spans) for part in joined.resource_spans] == [1, 2]
