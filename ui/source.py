@@ -1,0 +1,125 @@
+"""Where pages get their data: the collector's answers, and the last good ones while it is away."""
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from typing import Final, TypeVar, cast
+
+from flowtrail.client import Client, CollectorError
+from flowtrail.collector.api.answers import Answer, Flow, FlowList, Graph, GroupLag, Health, LagList, NodeDetail
+
+from .address import Window
+
+A = TypeVar("A", bound=Answer)
+
+MOST_KEPT: Final = 48
+FRESH_MS: Final = 1_500.0  # several parts of one page, and several readers, share an answer
+FLOW_FRESH_MS: Final = 4_000.0
+
+
+@dataclass(frozen=True, slots=True)
+class Away:
+    """The collector did not answer: since when, why, and when it did last (None: never)."""
+
+    since_ms: float
+    reason: str
+    last_good_ms: float | None
+
+
+class Source:
+    """Asks one collector, from any thread. An answer is kept: it stands in while the collector is away.
+
+    Methods raise `NotFound` for what does not exist, `CollectorError` when the collector is away and nothing is kept.
+    """
+
+    def __init__(self, api_url: str, clock_ms: Callable[[], float] = lambda: time.time() * 1000) -> None:
+        self.api_url = api_url
+        self.now_ms = clock_ms
+        self._local = threading.local()
+        self._lock = threading.Lock()
+        self._kept: OrderedDict[Hashable, tuple[float, Answer]] = OrderedDict()
+        self._away: Away | None = None
+        self._last_good_ms: float | None = None
+
+    @property
+    def away(self) -> Away | None:
+        """Set from the first request that was not answered until the next that is."""
+        return self._away
+
+    def graph(self, window: Window, focus: str | None = None, depth: int | None = None) -> Graph:
+        """Who talks to whom within the window."""
+        key = ("graph", window.key, focus, depth)
+        return self._read(
+            key,
+            lambda client: client.graph(from_ms=window.from_ms, to_ms=window.to_ms, focus=focus, depth=depth),
+        )
+
+    def node(self, node_id: str) -> NodeDetail:
+        """One node with its last hour."""
+        return self._read(("node", node_id), lambda client: client.node(node_id))
+
+    def flows(
+        self, q: str | None, topic: str | None, service: str | None, state: str | None, window: Window
+    ) -> FlowList:
+        """The flow search."""
+        key = ("flows", q, topic, service, state, window.key)
+        return self._read(
+            key,
+            lambda client: client.flows(
+                q, topic=topic, service=service, state=state, from_ms=window.from_ms, to_ms=window.to_ms
+            ),
+        )
+
+    def flow(self, flow_id: str) -> Flow:
+        """One flow, whole."""
+        return self._read(("flow", flow_id), lambda client: client.flow(flow_id), FLOW_FRESH_MS)
+
+    def lag(self) -> LagList:
+        """Every group's lag."""
+        return self._read(("lag",), lambda client: client.lag())
+
+    def group_lag(self, group: str) -> GroupLag:
+        """One group's lag, by partition."""
+        return self._read(("lag", group), lambda client: client.group_lag(group))
+
+    def health(self) -> Health:
+        """The collector itself."""
+        return self._read(("health",), lambda client: client.health())
+
+    def _read(self, key: Hashable, ask: Callable[[Client], A], fresh_ms: float = FRESH_MS) -> A:
+        with self._lock:
+            kept = self._kept.get(key)
+        now_ms = self.now_ms()
+        if kept is not None and 0 <= now_ms - kept[0] < fresh_ms:
+            return cast(A, kept[1])
+        try:
+            answer = ask(self._client())
+        except CollectorError as error:
+            if error.status is not None and error.status < 500:
+                self._answered(now_ms)
+                raise
+            self._away = self._away or Away(now_ms, str(error), self._last_good_ms)
+            if kept is None:
+                raise
+            return cast(A, kept[1])
+        self._answered(now_ms)
+        with self._lock:
+            self._kept[key] = (now_ms, answer)
+            self._kept.move_to_end(key)
+            while len(self._kept) > MOST_KEPT:
+                self._kept.popitem(last=False)
+        return answer
+
+    def _answered(self, now_ms: float) -> None:
+        self._away, self._last_good_ms = None, now_ms
+
+    def _client(self) -> Client:
+        client: Client | None = getattr(self._local, "client", None)
+        if client is None:
+            client = self._local.client = Client(self.api_url)
+        return client
+
+    def __repr__(self) -> str:
+        return f"<Source at {self.api_url}{', away' if self._away else ''}>"
