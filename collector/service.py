@@ -28,6 +28,7 @@ from .journal.contract import JournalError
 from .journal.delivery import Delivery
 from .journal.group_commit import GroupCommit
 from .journal.sqlite import SqliteJournal
+from .lag.poller import Poller
 from .ownership import AlreadyOwned, Ownership
 from .receivers.otlp_http import OtlpHttpReceiver
 from .settings import Settings
@@ -97,11 +98,8 @@ def running(settings: Settings) -> Iterator[dict[str, Any]]:
         receiver = OtlpHttpReceiver(group_commit, settings.max_body_bytes)
         parts.callback(receiver.close)
 
-        poller = None
-        if settings.bootstrap_servers:
-            from .lag.poller import Poller
-
-            poller = Poller(settings, store)
+        poller = Poller(settings, store) if settings.bootstrap_servers else None
+        if poller is not None:
             poller.start()
             parts.callback(poller.stop)
 
@@ -124,7 +122,7 @@ class _Health:
         store: Store,
         receiver: OtlpHttpReceiver,
         deliveries: list[Delivery],
-        poller: Any,
+        poller: Poller | None,
         settings: Settings,
     ) -> None:
         self._journal = journal
@@ -229,6 +227,7 @@ def _write_atomically(path: Path, text: str) -> None:
 def main() -> int:
     """Run a collector from the environment alone; 2 when it cannot be run as it is set up."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
     try:
         run(Settings())
     except (ValidationError, StartError) as error:

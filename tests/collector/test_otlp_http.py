@@ -43,7 +43,7 @@ class Collector:
         """Send all requests at the same time."""
 
         async def together() -> list[httpx.Response]:
-            transport = httpx.ASGITransport(app=self.receiver)  # type: ignore[arg-type]
+            transport = httpx.ASGITransport(app=self.receiver)
             async with httpx.AsyncClient(transport=transport, base_url="http://collector") as client:
                 return await asyncio.gather(
                     *(
