@@ -6,6 +6,7 @@ from datetime import tzinfo
 from typing import Final
 
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.constrain import Constrain
 from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
@@ -40,7 +41,7 @@ def render(flow: Flow, *, zone: tzinfo | None = None, is_whole: bool = False) ->
 
     A long flow is told along its failing path unless `is_whole`.
     """
-    return Group(*_story(flow, zone, is_whole))
+    return Constrain(Group(*_story(flow, zone, is_whole)), _WIDEST)
 
 
 def badge(state: State, tone: Tone) -> Text:
@@ -140,10 +141,6 @@ def _many(number: int, noun: str) -> str:
     return f"{count(number)} {noun}{'' if number == 1 else 's'}"
 
 
-def _width(options: ConsoleOptions) -> int:
-    return min(options.max_width, _WIDEST)
-
-
 def _fitted(text: Text, columns: int) -> Text:
     """`text` in exactly `columns`, with an ellipsis where it was cut."""
     fitted = text.copy()
@@ -152,7 +149,7 @@ def _fitted(text: Text, columns: int) -> Text:
 
 
 def _row(name: Text, state: Text, in_kafka: str, work: str, options: ConsoleOptions) -> Text:
-    columns = max(_width(options) - _STATE_COLUMNS - 2 * _TIME_COLUMNS - 1, 8)
+    columns = max(options.max_width - _STATE_COLUMNS - 2 * _TIME_COLUMNS - 1, 8)
     return Text.assemble(
         _fitted(name, columns),
         " ",
@@ -188,7 +185,7 @@ class _Event:
             said.append(f"sent by {printable(event.producer)} ")
         if event is not None and event.sent_ms is not None:
             said.append(clock(event.sent_ms, self.zone))
-        room = max(_width(options) - said.cell_len - 1, 8)
+        room = max(options.max_width - said.cell_len - 1, 8)
         yield Text.assemble(_fitted(name, room), " ", said, no_wrap=True, overflow="crop")
 
 
@@ -207,7 +204,7 @@ class _Hop:
         yield _row(name, badge(hop.state, hop.tone), still, duration(hop.processing_ms), options)
         indent = Text(f"{self.line.below}  ", style="dim")
         for said in self._said():
-            for wrapped in said.wrap(console, max(_width(options) - indent.cell_len, 20)):
+            for wrapped in said.wrap(console, max(options.max_width - indent.cell_len, 20)):
                 yield Text.assemble(indent, wrapped)
 
     def _name(self) -> Text:
