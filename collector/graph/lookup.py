@@ -18,6 +18,7 @@ from .topology import RECENT_MS, Seen, around, build
 
 HOUR_MS: Final = 3_600_000
 DAY_MS: Final = 24 * HOUR_MS
+NOW_MS: Final = 60_000
 # A map that is looked at asks every second or two; lag is polled every few seconds at most.
 LAG_KEPT_S: Final = 1.0
 CALLS_KEPT_S: Final = 10.0
@@ -109,6 +110,8 @@ class GraphLookup:
         )
 
     def _build(self, from_ms: float, to_ms: float, now_ms: float) -> Graph:
+        # Lag is known as it is now; it does not belong into a picture of an earlier time.
+        is_now = to_ms > now_ms - NOW_MS
         calls_from_ms = max(from_ms, to_ms - CALLS_RANGE_MS)
         calls = self._calls.get(
             (int(calls_from_ms // 60_000), int(to_ms // 60_000)),
@@ -121,8 +124,8 @@ class GraphLookup:
                 edges=self._queries.edges(from_ms, to_ms),
                 recent=self._queries.edges(max(from_ms, to_ms - RECENT_MS), to_ms),
                 calls=calls,
-                lags=self.lag(now_ms).groups,
-                logs=self._queries.logs(None, now_ms - DAY_MS),
+                lags=self.lag(now_ms).groups if is_now else [],
+                logs=self._queries.logs(None, now_ms - DAY_MS) if is_now else [],
                 read=frozenset(row.topic for row in self._queries.groups(to_ms - DAY_MS, now_ms)),
                 roles=self._roles,
             )

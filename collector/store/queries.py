@@ -5,6 +5,7 @@ ms (float), span starts come out in ns. Rows of `spans` and `events` may lie the
 takes a span once (LIMIT 1 BY) or counts what is aggregated on the way in.
 """
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -312,7 +313,7 @@ class Queries:
             WHERE {where} AND start >= fromUnixTimestamp64Milli({{from:Int64}})
                 AND start <= fromUnixTimestamp64Milli({{to:Int64}})
             GROUP BY trace_id ORDER BY max(start) DESC, trace_id LIMIT {{limit:UInt32}}""",
-            {**parameters, "from": int(from_ms), "to": int(to_ms) + 1, "limit": limit},
+            {**parameters, "from": int(from_ms), "to": math.ceil(to_ms), "limit": limit},
         )
         return [row[0] for row in rows]
 
