@@ -70,7 +70,7 @@ class Options:
     """A broker of yours, host:port. Empty: the embedded one. Topics and groups made there get a prefix of their own."""
 
     keep: Path | None = None
-    """Folder that keeps the collector's data, the services' logs and their diaries. None: a temporary one."""
+    """Empty or new folder for the collector's data, the services' logs and diaries. None: a temporary one."""
 
     def __post_init__(self) -> None:
         """Refuse what cannot work, before anything starts."""

@@ -61,6 +61,11 @@ def run(options: Options, console: Console | None = None) -> int:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="flowtrail-demo-")))
         else:
             folder = options.keep.resolve()
+            if folder.exists() and any(folder.iterdir()):
+                console.print(
+                    f"{folder} is not empty: what another run kept would be taken for this one's", style="red"
+                )
+                return 2
         try:
             return _Run(options, console, folder, interrupted, stack).run()
         except (CannotStart, EndedByItself, BrokerUnreachable) as error:
