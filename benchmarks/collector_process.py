@@ -77,6 +77,14 @@ class CollectorProcess:
         unit = 1024**2 if sys.platform == "darwin" else 1024
         return Used(cpu_s=used.ru_utime + used.ru_stime, peak_rss_mb=used.ru_maxrss / unit)
 
+    def is_running(self) -> bool:
+        return self._process.poll() is None
+
+    @property
+    def status(self) -> int | None:
+        """The exit status; None while it runs."""
+        return self._process.returncode
+
     def health(self) -> dict[str, Any]:
         answer: dict[str, Any] = requests.get(self.api_url + "/v1/health", timeout=10).json()
         return answer
@@ -90,7 +98,7 @@ class CollectorProcess:
                 return
             if time.monotonic() > deadline:
                 raise TimeoutError(f"{behind[reader]} requests are left")
-            time.sleep(0.02)
+            time.sleep(0.2)  # each question costs the collector a query
 
 
 _COUNT = """
