@@ -13,15 +13,13 @@ An interceptor cannot harm the program: an exception is logged once of its kind,
 
 import itertools
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import TypeVar
 
 from .counts import COUNTS
 from .record import Acknowledged, Committed, Header, Outgoing, Polled
 
-_T = TypeVar("_T")
-
+# Numbers the sends of this process (`Outgoing.sequence`).
 SEQUENCE = itertools.count(1)
 
 
@@ -71,7 +69,7 @@ class Chain:
     def send(self, outgoing: Outgoing) -> Outgoing:
         """Return what is to be sent: `outgoing`, or one with the headers that an interceptor returned."""
         for interceptor in (*self._added, *self._last):
-            headers = _run(interceptor, "on_send", interceptor.on_send, outgoing)
+            headers = _run(interceptor, "on_send", outgoing)
             if headers is None or headers is outgoing.headers:
                 continue
             try:
@@ -82,25 +80,25 @@ class Chain:
 
     def acknowledge(self, acknowledged: Acknowledged) -> None:
         for interceptor in (*self._added, *self._last):
-            _run(interceptor, "on_acknowledgement", interceptor.on_acknowledgement, acknowledged)
+            _run(interceptor, "on_acknowledgement", acknowledged)
 
     def consume(self, polled: Polled) -> None:
         for interceptor in (*self._added, *self._last):
-            _run(interceptor, "on_consume", interceptor.on_consume, polled)
+            _run(interceptor, "on_consume", polled)
 
     def commit(self, committed: Committed) -> None:
         for interceptor in (*self._added, *self._last):
-            _run(interceptor, "on_commit", interceptor.on_commit, committed)
+            _run(interceptor, "on_commit", committed)
 
 
-def _run(
-    interceptor: Interceptor, method: str, call: Callable[[_T], Sequence[Header] | None], given: _T
-) -> Sequence[Header] | None:
+def _run(interceptor: Interceptor, method: str, given: object) -> Sequence[Header] | None:
     try:
-        return call(given)
+        # By name: what was added may turn out to be no interceptor at all.
+        returned: Sequence[Header] | None = getattr(interceptor, method)(given)
     except Exception as error:
         COUNTS.fail(type(interceptor).__qualname__, method, error)
         return None
+    return returned
 
 
 def _checked(headers: Sequence[Header], before: Sequence[Header]) -> list[Header]:

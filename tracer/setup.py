@@ -57,9 +57,14 @@ def _make_provider(service: str | None) -> TracerProvider:
     for name in _variable("OTEL_TRACES_EXPORTER", "otlp").split(","):
         match name.strip():
             case "otlp":
+                try:
+                    exporter = _otlp_exporter()
+                except Exception as error:
+                    _log.error("spans are made but not exported, OTEL_EXPORTER_OTLP_…: %s", error)
+                    continue
                 provider.add_span_processor(
                     CountingProcessor(
-                        _otlp_exporter(),
+                        exporter,
                         COUNTS,
                         queue_size=_number("OTEL_BSP_MAX_QUEUE_SIZE", 2048),
                         batch_size=_number("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", 512),

@@ -15,6 +15,7 @@ from opentelemetry.trace import Link, Span, SpanContext, SpanKind, Status, Statu
 
 from . import attributes as names
 from . import headers, spans
+from .counts import COUNTS
 from .interceptor import Chain, Interceptor
 from .record import Acknowledged, Client, Committed, Header, Outgoing, Polled, Received, Unacknowledged
 
@@ -163,10 +164,8 @@ def end_process(started: Sequence[Span], error: BaseException | None) -> None:
     """End what `start_process` started, with the exception that the work raised."""
     ended_ns = time.time_ns()
     for span in started:
-        try:
-            _set_error(span, error)
-        finally:
-            span.end(ended_ns)
+        _set_error(span, error)
+        span.end(ended_ns)
 
 
 def is_suppressed() -> bool:
@@ -182,9 +181,15 @@ def _received() -> tuple[SpanContext, ...]:
 def _set_error(span: Span, error: BaseException | None) -> None:
     if error is None:
         return
-    span.set_attribute(names.ERROR_TYPE, spans.error_type(error))
-    span.record_exception(error)
-    span.set_status(Status(StatusCode.ERROR, str(error) or spans.error_type(error)))
+    kind = spans.error_type(error)
+    span.set_attribute(names.ERROR_TYPE, kind)
+    try:
+        span.record_exception(error)
+        text = str(error)
+    except Exception as failure:  # an exception of the program's that cannot even say what it is
+        COUNTS.fail(kind, "__str__", failure)
+        text = ""
+    span.set_status(Status(StatusCode.ERROR, text or kind))
 
 
 TRACING: Final = Tracing()

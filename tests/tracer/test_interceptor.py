@@ -117,3 +117,10 @@ def test_the_others_still_run_after_one_that_raised(counts: Counts) -> None:
     chain.add(Raising())
     chain.add(Adding(("after", b"")))
     assert [name for name, _ in chain.send(outgoing()).headers] == ["after", "tracing"]
+
+
+def test_what_is_no_interceptor_harms_nothing(counts: Counts) -> None:
+    chain = Chain(last=Adding(("tracing", b"")))
+    chain.add(object())  # type: ignore[arg-type]
+    assert [name for name, _ in chain.send(outgoing()).headers] == ["tracing"]
+    assert counts.health().interceptor_errors == 1

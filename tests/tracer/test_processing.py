@@ -79,6 +79,17 @@ def test_an_exception_without_a_message_is_named(spans: Spans) -> None:
     assert spans.one("process orders").status.description == "KeyError"
 
 
+class Speechless(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+
+def test_an_exception_that_cannot_be_printed_is_still_an_error(spans: Spans) -> None:
+    with pytest.raises(Speechless), flowtrail.process(Record(7)):
+        raise Speechless
+    assert outcome(spans.one("process orders")) == (7, f"{__name__}.Speechless")
+
+
 def test_inside_another_span_the_work_is_its_child_and_still_linked(spans: Spans) -> None:
     record = Record(1, headers=[("traceparent", RETRIED[1])])
     with spans.provider.get_tracer("shop").start_as_current_span("shift"), flowtrail.process(record):

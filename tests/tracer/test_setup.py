@@ -92,6 +92,15 @@ def test_several_exporters_may_be_named_and_an_unknown_one_is_left_out(
     assert "'zipkin' is not known here" in caplog.text
 
 
+def test_an_exporter_that_cannot_be_made_does_not_stop_the_program(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "soon")
+    assert processors(made()) == []
+    assert "spans are made but not exported" in caplog.text
+
+
 def run(program: str) -> str:
     finished = subprocess.run(
         [sys.executable, "-c", program],

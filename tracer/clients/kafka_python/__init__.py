@@ -2,8 +2,9 @@
 
     from flowtrail.tracer.clients.kafka_python import KafkaConsumer, KafkaProducer
 
-They are subclasses with the originals' signatures. A program that already uses kafka-python needs none of this:
-`flowtrail.instrument()` puts the same functions into kafka-python's own classes.
+They are subclasses with the originals' signatures. Their spans go to the global tracer provider; `flowtrail.set_up()`
+makes one where there is none. A program that already uses kafka-python needs none of this: `flowtrail.instrument()`
+puts the same functions into kafka-python's own classes.
 
     producer.py      send, from the call to the acknowledgement
     consumer.py      poll and commit, and records that know through which client they came

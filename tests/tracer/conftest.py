@@ -1,0 +1,19 @@
+"""kafka-python leaves it to the garbage collector to close some of its sockets; that is no failure of a test here."""
+
+import gc
+from collections.abc import Iterator
+
+import pytest
+
+LEFT_SOCKETS = "ignore:Exception ignored in. <socket.socket:pytest.PytestUnraisableExceptionWarning"
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    item.add_marker(pytest.mark.filterwarnings(LEFT_SOCKETS))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def leave_no_sockets() -> Iterator[None]:
+    """Collect what a module left, so that no other module's test has it."""
+    yield
+    gc.collect()
