@@ -156,6 +156,7 @@ class CountingProcessor(SpanProcessor):
             self._hush.last = f"{type(error).__name__}: {error}"
         if is_sent:
             self._counts.export(len(batch))
+            self._hush.last = ""
         else:
             self._counts.drop(len(batch))
             self._report()

@@ -10,6 +10,7 @@ import pytest
 
 import flowtrail
 from flowtrail.demo.embedded_broker import KAFKA_PYTHON_OPTIONS, EmbeddedBroker
+from flowtrail.tracer.clients import kafka_python
 from flowtrail.tracer.interceptor import Interceptor
 from flowtrail.tracer.record import Outgoing
 
@@ -83,6 +84,19 @@ def test_a_subclass_of_the_programs_own_is_traced_once(spans: Spans, broker: Emb
     with Shouting(bootstrap_servers=broker.bootstrap_servers, **KAFKA_PYTHON_OPTIONS) as producer:
         send(producer, "shouted")
         spans.one("send shouted")
+
+
+def test_our_own_subclass_is_traced_once_while_instrumented_and_still_after(
+    spans: Spans, broker: EmbeddedBroker
+) -> None:
+    flowtrail.instrument(tracer_provider=spans.provider)
+    with kafka_python.KafkaProducer(bootstrap_servers=broker.bootstrap_servers, **KAFKA_PYTHON_OPTIONS) as producer:
+        send(producer, "while")
+        spans.one("send while")
+        flowtrail.uninstrument()
+        send(producer, "after")
+        spans.one("send after")
+    assert spans.names() == ["send while", "send after"]
 
 
 def test_what_others_wrapped_around_ours_stays_and_ours_is_switched_off(
