@@ -47,8 +47,6 @@ class Sent:
     orders: tuple[str, ...]
     began_ms: float
     cause: tuple[tuple[Place, str], ...]
-    depth: int
-    """Events before it on the longest way from the cause."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +97,7 @@ class _History:
 
     faults: dict[str, str | None] = field(default_factory=dict)
     events: list[Sent] = field(default_factory=list)
+    by_place: dict[Place, Sent] = field(default_factory=dict)
     attempts: defaultdict[tuple[Place, str], list[_Attempt]] = field(default_factory=lambda: defaultdict(list))
     alive: dict[tuple[str, int], str] = field(default_factory=dict)
     groups: dict[tuple[str, int], str] = field(default_factory=dict)
@@ -124,7 +123,6 @@ def evaluate(lines: Sequence[Line], readers: Mapping[str, Iterable[str]]) -> Tru
 
 def _read(lines: Iterable[Line]) -> _History:
     history = _History()
-    depths: dict[Place, int] = {}
     for line in lines:
         kind, time_ms = line["kind"], line["time_ms"]
         run = (line["process"], line["pid"])
@@ -139,12 +137,11 @@ def _read(lines: Iterable[Line]) -> _History:
                 history.group_moved_ms[history.groups[ended]] = time_ms
         elif kind in ("sent", "not_sent"):
             cause = tuple((_place(before), before["group"]) for before in line["cause"])
-            depth = 1 + max((depths.get(place, 0) for place, _ in cause), default=-1)
             place = _place(line) if kind == "sent" else None
-            if place is not None:
-                depths[place] = depth
-            event = Sent(run[0], line["topic"], place, tuple(line["orders"]), line["began_ms"], cause, depth)
+            event = Sent(run[0], line["topic"], place, tuple(line["orders"]), line["began_ms"], cause)
             history.events.append(event)
+            if place is not None:
+                history.by_place[place] = event
             for before in cause:
                 history.caused[before].append(event)
         elif kind in ("polled", "begun", "handled", "failed"):
@@ -161,7 +158,7 @@ def _read(lines: Iterable[Line]) -> _History:
 def _flow(
     order: str, fault: str | None, events: list[Sent], history: _History, readers: Mapping[str, Iterable[str]]
 ) -> Flow:
-    in_causal_order = sorted(events, key=lambda event: (event.depth, event.began_ms))
+    in_causal_order = sorted(events, key=lambda event: (_depth(event, history.by_place), event.began_ms))
     hops: list[Hop] = []
     moved_ms = max((event.began_ms for event in events), default=0.0)
     for event in in_causal_order:
@@ -178,6 +175,15 @@ def _flow(
             if state in BROKEN | SLOW | QUIET:
                 moved_ms = max(moved_ms, history.group_moved_ms.get(group, 0))
     return Flow(order, fault, tuple(in_causal_order), tuple(hops), _verdict(hops), moved_ms)
+
+
+def _depth(event: Sent, by_place: Mapping[Place, Sent]) -> int:
+    """Return how many events lie before it on the longest way from the cause.
+
+    Asked once every line is read: a reader may have sent on before the sender heard of its acknowledgement.
+    """
+    before = [by_place[place] for place, _ in event.cause if place in by_place]
+    return 1 + max((_depth(cause, by_place) for cause in before), default=-1)
 
 
 def _verdict(hops: Sequence[Hop]) -> Expected:

@@ -10,7 +10,7 @@ EDGE = ("shop", "orders")
 
 
 def sent(began_ms: float, *, is_refused: bool = False) -> Sent:
-    return Sent("shop-window", "orders", None if is_refused else Place("orders", 0, 0), ("o-1",), began_ms, (), 0)
+    return Sent("shop-window", "orders", None if is_refused else Place("orders", 0, 0), ("o-1",), began_ms, ())
 
 
 def test_an_event_is_counted_by_the_first_sight_that_has_as_many() -> None:

@@ -85,6 +85,13 @@ def test_the_first_broken_hop_in_causal_order_is_the_verdict_not_the_first_in_ti
     assert expected(history) == ("orders/0/7>packers", State.FAILED)
 
 
+def test_causal_order_holds_where_a_reader_was_faster_than_the_senders_acknowledgement() -> None:
+    history = History("packers", "drivers").ordered()
+    history.did(ORDER, "begun").sent(RETRY, "packers", cause=ORDER).did(ORDER, "failed")
+    history.did(RETRY, "begun").sent(DEAD, "packers", cause=RETRY).did(RETRY, "failed").sent(ORDER)
+    assert expected(history) == ("orders/0/7>packers", State.DEAD_LETTERED)
+
+
 def test_what_broke_counts_before_what_waits() -> None:
     waiting = Place("orders", 1, 0)
     history = open_shop().did(ORDER, "begun").sent(waiting, "packers", cause=ORDER).sent(PARCEL, "packers", cause=ORDER)
