@@ -25,15 +25,21 @@ class BrokerError(Exception):
 class Broker:
     """One cluster. Used from one thread."""
 
-    def __init__(self, bootstrap_servers: str, properties: Mapping[str, str | int | float | bool]) -> None:
+    def __init__(
+        self,
+        bootstrap_servers: str,
+        properties: Mapping[str, str | int | float | bool],
+        timeout_s: float = TIMEOUT_S,
+    ) -> None:
         # librdkafka writes a line to stderr for every failed connection; the poller's status says it once.
         self._servers = bootstrap_servers
+        self._timeout_s = timeout_s
         self._client = AdminClient({"log_level": 0, **properties, "bootstrap.servers": bootstrap_servers})
 
     def ask(self, known: Mapping[str, frozenset[str]]) -> Snapshot:
         """Return a snapshot. `known` are groups and their topics as spans tell them. Raises BrokerError."""
         try:
-            metadata = self._client.list_topics(timeout=TIMEOUT_S)
+            metadata = self._client.list_topics(timeout=self._timeout_s)
         except KafkaException as error:
             raise BrokerError(f"{self._servers} does not answer: {error.args[0].str()}") from error
         lanes: dict[str, list[int]] = {
@@ -57,7 +63,7 @@ class Broker:
 
     def _groups(self) -> list[str] | None:
         """The groups that the cluster lists; None where it cannot."""
-        result = _result(self._client.list_consumer_groups(request_timeout=TIMEOUT_S))
+        result = _result(self._client.list_consumer_groups(request_timeout=self._timeout_s))
         if result is None or (result.errors and not result.valid):
             return None
         return sorted(one.group_id for one in result.valid)
@@ -66,7 +72,7 @@ class Broker:
         if not groups:
             return {}
         found = {}
-        for group, future in self._client.describe_consumer_groups(groups, request_timeout=TIMEOUT_S).items():
+        for group, future in self._client.describe_consumer_groups(groups, request_timeout=self._timeout_s).items():
             about = _result(future)
             state = about.state.name.title().replace("_", "") if about is not None else ""
             # A listed group is not dead: so old calls describe groups of the newer protocol (KIP-848).
@@ -91,7 +97,7 @@ class Broker:
                 named |= {(group, topic, one) for topic, one in own}
                 partitions = [TopicPartition(topic, one) for topic, one in own]
             request = [ConsumerGroupTopicPartitions(group, partitions)]
-            futures |= self._client.list_consumer_group_offsets(request, request_timeout=TIMEOUT_S)
+            futures |= self._client.list_consumer_group_offsets(request, request_timeout=self._timeout_s)
         found = {}
         for group, future in futures.items():
             answer = _result(future)
@@ -110,7 +116,7 @@ class Broker:
         if not asked:
             return {}
         found = {}
-        for lane, future in self._client.list_offsets(asked, request_timeout=TIMEOUT_S).items():
+        for lane, future in self._client.list_offsets(asked, request_timeout=self._timeout_s).items():
             answer = _result(future)
             # After a leader's death an offset below zero comes without an error.
             if answer is not None and answer.offset >= 0:
@@ -118,9 +124,9 @@ class Broker:
         return found
 
 
-def _result(future: "Future[Any]") -> Any:
+def _result(future: "Future[Any]", timeout_s: float = TIMEOUT_S) -> Any:
     """The future's result; None for what the cluster refused or did not answer in time."""
     try:
-        return future.result(TIMEOUT_S + 1)
+        return future.result(timeout_s + 1)
     except (KafkaException, TimeoutError):
         return None

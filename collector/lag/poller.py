@@ -27,11 +27,18 @@ STOP_WITHIN_S: Final = 15.0
 class Poller:
     """A thread that polls from `start` to `stop`."""
 
-    def __init__(self, settings: Settings, store: Store, clock_s: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        store: Store,
+        clock_s: Callable[[], float] = time.time,
+        connect: Callable[[], Broker] | None = None,
+    ) -> None:
         self._settings = settings
         self._store = store
         self._queries = Queries(store)
         self._clock_s = clock_s
+        self._connect = connect or (lambda: Broker(settings.bootstrap_servers, settings.kafka_properties))
         self._changes = Changes()
         self._stopping = threading.Event()
         self._status: str | None = None
@@ -76,7 +83,7 @@ class Poller:
         broker: Broker | None = None
         while not self._stopping.is_set():
             try:
-                broker = broker or Broker(self._settings.bootstrap_servers, self._settings.kafka_properties)
+                broker = broker or self._connect()
                 self._succeeded(self.poll_once(broker))
             except (BrokerError, StoreError) as error:
                 self._failed(str(error))
