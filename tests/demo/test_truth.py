@@ -86,9 +86,11 @@ def test_the_first_broken_hop_in_causal_order_is_the_verdict_not_the_first_in_ti
 
 
 def test_causal_order_holds_where_a_reader_was_faster_than_the_senders_acknowledgement() -> None:
-    history = History("packers", "drivers").ordered()
+    first = Place("orders", 1, 0)
+    history = History("packers", "drivers").ordered().sent(first).did(first, "begun", "handled")
     history.did(ORDER, "begun").sent(RETRY, "packers", cause=ORDER).did(ORDER, "failed")
-    history.did(RETRY, "begun").sent(DEAD, "packers", cause=RETRY).did(RETRY, "failed").sent(ORDER)
+    history.did(RETRY, "begun").sent(DEAD, "packers", cause=RETRY).did(RETRY, "failed")
+    history.sent(ORDER, "packers", cause=first)
     assert expected(history) == ("orders/0/7>packers", State.DEAD_LETTERED)
 
 
