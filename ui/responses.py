@@ -56,6 +56,9 @@ def add_compression(server: Flask) -> None:
         ):
             return response
         response.direct_passthrough = False
+        close_file = getattr(response.response, "close", None)
+        if close_file is not None:
+            response.call_on_close(close_file)
         etag = (
             response.headers.get("ETag") if request.path.startswith(("/assets/", "/_dash-component-suites/")) else None
         )

@@ -278,7 +278,7 @@
       { className: "graph-mini" },
       h(
         "svg",
-        { viewBox: `-4 -4 ${scene.w + 8} ${scene.h + 8}`, role: "img", "aria-label": label, style: { maxWidth: `${Math.round(scene.w * 1.15)}px`, maxHeight: `${Math.round(scene.h * 1.15)}px` } },
+        { viewBox: `-4 -4 ${scene.w + 8} ${scene.h + 8}`, role: "img", "aria-label": label, style: { maxWidth: `${Math.round(scene.w * 1.15)}px`, maxHeight: `min(${Math.round(scene.h * 1.15)}px, 400px)` } },
         h("defs", null, markers("-plan")),
         scene.legs.map((leg) => h("path", { key: leg.id, className: `edge tone-${leg.tone}`, d: leg.d, strokeWidth: leg.tone === "ok" ? 1.4 : 2.2, markerEnd: `url(#arrow-${leg.tone}-plan)` })),
         scene.stops.map(stop),

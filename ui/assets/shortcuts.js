@@ -46,5 +46,21 @@
     window.flowtrail.go(id.startsWith("folded:") ? { rows: "all" } : { row: id });
   });
 
-  window.flowtrail.onAddress(() => { if (!window.flowtrail.param("row")) errorRow = -1; });
+  /* A row that the address names is brought into view, once the grid has it. */
+  function reveal(turns) {
+    const id = window.flowtrail.param("row");
+    if (!id || turns === 0) return;
+    const grid = document.querySelector("#timeline .ag-row") && window.dash_ag_grid.getApi("timeline");
+    const row = grid && grid.getRowNode(id);
+    if (!row) { setTimeout(() => reveal(turns - 1), 250); return; }
+    grid.ensureIndexVisible(row.rowIndex);
+    const drawn = document.querySelector(`#timeline .ag-row[row-index="${row.rowIndex}"]`);
+    if (drawn && document.querySelector(".wf-whole")) drawn.scrollIntoView({ block: "nearest" });
+  }
+
+  window.flowtrail.onAddress(() => {
+    if (window.flowtrail.param("row")) reveal(4);
+    else errorRow = -1;
+  });
+  reveal(40);
 })();

@@ -73,8 +73,8 @@ def place(
         x.update((node, begin + width / 2) for node in column)
         begin += width + gap_x
     return Layout(
-        centres={node: (x[node], y[node]) for node in sizes},
-        bends={edge: [(x[bend], y[bend]) for bend in chain] for edge, chain in parts.bends.items()},
+        centres={node: (round(x[node], 2), round(y[node], 2)) for node in sizes},
+        bends={edge: [(round(x[bend], 2), round(y[bend], 2)) for bend in chain] for edge, chain in parts.bends.items()},
         before=y,
     )
 

@@ -40,7 +40,7 @@ class PlanScene(TypedDict):
 
 
 def build(flow: Flow) -> PlanScene:
-    """The plan of a flow. A flow that touched more than `MOST_STOPS` services and topics is drawn up to that many."""
+    """The plan of a flow, calls between services among it; at most `MOST_STOPS` services and topics are drawn."""
     tones: dict[str, str] = {}
     legs: dict[tuple[str, str], str] = {}
 
@@ -71,9 +71,12 @@ def build(flow: Flow) -> PlanScene:
             for sent in hop.caused:
                 if _goes_wrong(sent.topic, flow.hops):
                     leg(reader, f"topic:{sent.topic}", Tone.FAIL)
-    for service in flow.services:
-        if not flow.events:
-            stop(f"service:{service}")
+    by_id = {span.span_id: span for span in flow.spans}
+    for span in flow.spans:
+        above = by_id.get(span.parent or span.parent_span_id or "")
+        stop(f"service:{span.service}")
+        if above is not None and above.operation != "send":  # what goes over a topic is drawn over it
+            leg(f"service:{above.service}", f"service:{span.service}")
     return _drawn(tones, legs)
 
 

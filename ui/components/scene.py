@@ -118,7 +118,7 @@ def build(
     sizes = {node.id: (_width(node, docked[node.id]), _height(docked[node.id])) for node in free}
     edges = [e for e in graph.edges if home.get(e.source) != e.target and {e.source, e.target} <= by_id.keys()]
     links = [(home.get(e.source, e.source), home.get(e.target, e.target)) for e in edges]
-    layout = place(sizes, links, before, gap_x=54, gap_y=46 if len(free) < 30 else 18)
+    layout = place(sizes, links, before, gap_x=68, gap_y=46 if len(free) < 30 else 18)
     shapes = {node.id: _shape(node, docked[node.id], layout.centres[node.id], sizes[node.id], now_ms) for node in free}
     lines = _lines(edges, by_id, home, shapes, layout)
     x, y, w, h = _box(shapes.values(), layout)
@@ -236,7 +236,8 @@ def _port_meta(group: Node, now_ms: float) -> str:
         since = "" if group.since_ms is None else f" {duration(now_ms - group.since_ms).split(' ')[0]}"
         failing = group.tone is Tone.FAIL and group.error_share is not None
         words = share(group.error_share) if failing else look_of(group.state, group.tone).word + since
-        return " · ".join([f"{GLYPHS[group.tone]} {words}", *([lag] if lag else [])])
+        figures = [] if group.lag is None else [number(group.lag)] if not failing else [f"lag {number(group.lag)}"]
+        return " · ".join([f"{GLYPHS[group.tone]} {words}", *figures])
     parts = [lag or rate(group.rate_per_s), *([duration(group.p95_ms)] if group.p95_ms is not None else [])]
     return " · ".join(parts)
 

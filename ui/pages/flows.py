@@ -87,7 +87,7 @@ def _list(found: FlowList, address: Address, now_ms: float) -> Component:
 
 def _row(flow: FlowSummary, address: Address, now_ms: float) -> Component:
     calm = flow.state in (State.COMPLETE, State.PROCESSED)
-    services = f"{number(flow.events)} events · {', '.join(flow.services)}"
+    services = f"{count(flow.events, 'event')} · {', '.join(flow.services)}"
     return link(
         badge(flow.state, flow.tone),
         el("span", el("b", flow.title), cls="flow-title"),

@@ -96,7 +96,8 @@ def _tiles(group: GroupLag) -> list[Component]:
 
 def _chart(group: GroupLag, now_ms: float) -> Component:
     points = [[point.time_ms, point.value] for point in group.trend.points]
-    moved = max((p.committed_at_ms for p in group.partitions if p.committed_at_ms is not None), default=None)
+    behind = [p for p in group.partitions if p.lag and p.committed_at_ms is not None]
+    moved = max(behind, key=lambda p: p.lag or 0).committed_at_ms if behind else None
     tone = look_of(group.state, group.tone).tone if is_bad(group.tone) else "quiet"
     marks = [{"ms": moved, "label": "last commit", "tone": tone}] if moved is not None and is_bad(group.tone) else []
     seen = [point for point in group.trend.points if point.value is not None]
