@@ -105,8 +105,9 @@ class CountingProcessor(SpanProcessor):
         self._stopping = True
         self._wake.put(None)
         self._thread.join(SHUTDOWN_TIMEOUT_S)
-        self._counts.drop(sum(not isinstance(left, threading.Event) for left in self._queue))
-        self._queue.clear()
+        while (left := self._take()) is not None:
+            if not isinstance(left, threading.Event):
+                self._counts.drop(1)
         self._report()
         self._exporter.shutdown()
         self._hush.remove()
@@ -133,8 +134,7 @@ class CountingProcessor(SpanProcessor):
 
     def _export_all(self) -> None:
         batch: list[ReadableSpan] = []
-        while self._queue:
-            first = self._queue.popleft()
+        while (first := self._take()) is not None:
             if isinstance(first, threading.Event):
                 self._export(batch)
                 batch = []
@@ -145,6 +145,13 @@ class CountingProcessor(SpanProcessor):
                 self._export(batch)
                 batch = []
         self._export(batch)
+
+    def _take(self) -> ReadableSpan | threading.Event | None:
+        """Return the first in the queue; None when it is empty. A shutdown that ran out of time takes from it too."""
+        try:
+            return self._queue.popleft()
+        except IndexError:
+            return None
 
     def _export(self, batch: list[ReadableSpan]) -> None:
         if not batch:
