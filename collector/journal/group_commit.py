@@ -1,10 +1,13 @@
 """Requests that wait at the same time share one commit: the disk is asked once for all of them."""
 
+import logging
 import threading
 from concurrent.futures import Future
 from typing import Final
 
 from .contract import Appended, Journal, JournalError, JournalFull
+
+log = logging.getLogger(__name__)
 
 # Bounds the memory of one transaction; under load a group is what came in during the commit before.
 MOST_BYTES: Final = 32 * 1024 * 1024
@@ -47,9 +50,12 @@ class GroupCommit:
             try:
                 appended = self._journal.append(bodies)
             except (JournalFull, JournalError) as error:
-                for _, future in group:
-                    if _is_awaited(future):
-                        future.set_exception(error)
+                _refuse(group, error)
+                continue
+            except Exception as error:
+                # A fault of our own: these senders may come again, and those after them are served.
+                log.exception("unexpected error while appending to the journal")
+                _refuse(group, JournalError(f"the journal failed: {error!r}"))
                 continue
             for (_, future), result in zip(group, appended, strict=True):
                 if _is_awaited(future):
@@ -68,6 +74,12 @@ class GroupCommit:
                 count += 1
             group, self._waiting = self._waiting[:count], self._waiting[count:]
             return group
+
+
+def _refuse(group: list[tuple[bytes, "Future[Appended]"]], error: Exception) -> None:
+    for _, future in group:
+        if _is_awaited(future):
+            future.set_exception(error)
 
 
 def _is_awaited(future: "Future[Appended]") -> bool:

@@ -209,7 +209,9 @@ def connect(dsn: str) -> Client:
     try:
         return clickhouse_connect.get_client(dsn=dsn)
     except ClickHouseError as error:
-        raise StoreError(f"cannot open the store {_without_password(dsn)}: {error}") from error
+        # The engine prints why it cannot start, but does not tell its caller.
+        hint = " (is another process using it, or is it not writable?)" if "EmbeddedServer" in str(error) else ""
+        raise StoreError(f"cannot open the store {_without_password(dsn)}{hint}: {error}") from error
 
 
 def open_store(dsn: str, database: str = "flowtrail") -> Store:

@@ -215,11 +215,17 @@ class TestGroupCommit:
         assert slow.groups == [1, 49]
         group_commit.close()
 
-    def test_a_refusal_reaches_every_request_of_the_group_and_the_next_group_goes_on(self) -> None:
-        journal = _SlowJournal(fail_first=JournalFull("full"))
+    @pytest.mark.parametrize(
+        ("failure", "told"),
+        [(JournalFull("full"), JournalFull), (JournalError("disk"), JournalError), (MemoryError(), JournalError)],
+    )
+    def test_a_failed_append_reaches_its_requests_and_the_next_group_goes_on(
+        self, failure: Exception, told: type[Exception]
+    ) -> None:
+        journal = _SlowJournal(fail_first=failure)
         journal.may_go_on.set()
         group_commit = GroupCommit(journal)
-        with pytest.raises(JournalFull):
+        with pytest.raises(told):
             group_commit.add(b"1").result(PATIENCE_S)
         assert group_commit.add(b"2").result(PATIENCE_S).position == 1
         group_commit.close()

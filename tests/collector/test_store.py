@@ -1,5 +1,8 @@
 """What an OTLP request says, the store's tables say too."""
 
+import subprocess
+import sys
+
 import pytest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
@@ -245,6 +248,13 @@ def test_a_closed_store_refuses(store_dsn: str) -> None:
     opened.close()
     with pytest.raises(StoreError, match="closed"):
         opened.query("SELECT 1")
+
+
+def test_a_second_process_on_the_same_path_is_told_so(store_dsn: str) -> None:
+    opening = f"from flowtrail.collector.store.connection import open_store; open_store({store_dsn!r})"
+    second = subprocess.run([sys.executable, "-c", opening], capture_output=True, text=True, timeout=60)
+    assert second.returncode == 1
+    assert "is another process using it" in second.stderr
 
 
 def test_what_the_poller_inserts_is_read_back(store: Store) -> None:
