@@ -87,28 +87,29 @@ class Broker:
         self, listed: list[str] | None, known: Mapping[str, frozenset[str]], lanes: Mapping[str, list[int]]
     ) -> dict[tuple[str, str, int], int]:
         futures: dict[str, Future[Any]] = {}
-        named: set[tuple[str, str, int]] = set()
         for group in sorted(set(listed or ()) | set(known)):
             partitions = None
             if listed is None or group not in listed:
                 own = [(topic, one) for topic in sorted(known.get(group, ())) for one in lanes.get(topic, ())]
                 if not own:
                     continue
-                named |= {(group, topic, one) for topic, one in own}
                 partitions = [TopicPartition(topic, one) for topic, one in own]
             request = [ConsumerGroupTopicPartitions(group, partitions)]
             futures |= self._client.list_consumer_group_offsets(request, request_timeout=self._timeout_s)
         found = {}
         for group, future in futures.items():
             answer = _result(future)
-            for one in answer.topic_partitions if answer is not None else ():
+            if answer is None:
+                continue
+            # Brokers that list groups name committed partitions only; the rest of what the group reads has no commit.
+            read = {(group, topic, one) for topic in known.get(group, ()) for one in lanes.get(topic, ())}
+            found |= dict.fromkeys(read, NO_COMMIT)
+            for one in answer.topic_partitions:
                 key = (group, one.topic, one.partition)
                 if one.error is not None or one.topic.startswith("__"):
                     continue
                 if one.offset >= 0:
                     found[key] = one.offset
-                elif key in named:
-                    found[key] = NO_COMMIT
         return found
 
     def _offsets(self, lanes: Mapping[str, list[int]], which: OffsetSpec) -> dict[Lane, int]:

@@ -43,6 +43,7 @@ class Observed:
     history: Mapping[Lane, Sequence[tuple[float, int]]] | None = None
     ends: Mapping[Lane, Sequence[tuple[float, int]]] | None = None
     sent_ms: Mapping[Place, float] | None = None
+    first_sign_ms: float | None = None
     last_span_ms: float | None = None
 
 
@@ -154,16 +155,18 @@ def _state(
 ) -> tuple[str, str]:
     if not partitions:
         return "unknown", "Known from spans alone: no commit of it was read from a broker."
-    if all(row.committed is None for row in partitions):
+    unread = _unread_without_commit(seen, partitions)
+    if all(row.committed is None for row in partitions) and not unread:
         return "no_commit", "It has not committed anything yet."
-    if lag is None:
+    if lag is None and not unread:
         return "unknown", "The log ends of its partitions are not known."
-    if lag == 0:
+    if not lag and not unread:
         return "ok", "It has caught up."
     members = seen.members if seen.members is not None and seen.members.is_listed else None
     moved_ms = max((row.moved_ms or row.first_ms for row in seen.commits), default=now_ms)
     sign_ms = max(moved_ms, seen.last_span_ms or 0)
     quiet = duration(now_ms - moved_ms)
+    lag = (lag or 0) + unread
     behind = counted(lag, "event")
     if members is not None and not members.members and now_ms - sign_ms > min(silent_after_ms, 10_000):
         return "no_member", f"It has no members; {behind} wait."
@@ -199,6 +202,22 @@ def _standing(seen: Observed, partitions: Sequence[PartitionLag], now_ms: float,
         if lag.lag and sent_ms is not None and waited_ms > 10 * silent_after_ms:
             return f"{row.topic}/{row.partition} stands at {row.committed} for {duration(waited_ms)}."
     return None
+
+
+def _unread_without_commit(seen: Observed, partitions: Sequence[PartitionLag]) -> int:
+    """Events that came to partitions without a commit since the group is known: nobody can have meant to skip them."""
+    if seen.first_sign_ms is None:
+        return 0
+    unread = 0
+    for row in partitions:
+        ends = (seen.ends or {}).get((row.topic, row.partition), ())
+        if row.committed is not None or row.log_end is None or not ends:
+            continue
+        before = _at(ends, seen.first_sign_ms)
+        # A partition that is first seen later began empty, or its beginning is not known: then nothing is claimed.
+        first = before if before is not None else min(ends[0][1], row.log_end)
+        unread += max(0, row.log_end - max(first, row.log_start or 0))
+    return unread
 
 
 def _oldest(seen: Observed, now_ms: float) -> float | None:

@@ -49,6 +49,9 @@ def all_lag(queries: Queries, now_ms: float, silent_after_ms: float, only: str |
             history=history.get(group),
             ends=ends,
             sent_ms=sent_ms,
+            first_sign_ms=min(
+                [row.first_ms for row in own] + [row.first_ms for row in commits.get(group, [])], default=None
+            ),
             last_span_ms=latest.last_ms if latest else None,
         )
         found.append(group_lag(seen, now_ms, silent_after_ms))
