@@ -96,7 +96,7 @@ class Broker:
                 partitions = [TopicPartition(topic, one) for topic, one in own]
             request = [ConsumerGroupTopicPartitions(group, partitions)]
             futures |= self._client.list_consumer_group_offsets(request, request_timeout=self._timeout_s)
-        found = {}
+        found: dict[tuple[str, str, int], int] = {}
         for group, future in futures.items():
             answer = _result(future)
             if answer is None:
