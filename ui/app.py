@@ -123,14 +123,16 @@ def _add_callbacks(app: dash.Dash, source: Source, map_of_all: live_map.Map) -> 
         if is_tick and same and shown is not None and not shown["live"]:
             raise PreventUpdate
         view = show(address, source, map_of_all, now_ms)
+        if shown is not None and shown["refreshes_itself"] != view.refreshes_itself:
+            same = False  # the first steps give way to the map
         stays = same and (view.refreshes_itself or not is_tick)
         return (
-            dash.no_update if stays else view.main,
+            dash.no_update if stays else view.drawn(),
             view.panel,
             shell.top_bar(address, _broken(address, source, now_ms), now_ms),
             shell.away_banner(source.away),
             "with-panel" if view.panel is not None else "",
-            {"key": address.main_key, "live": view.is_live},
+            {"key": address.main_key, "live": view.is_live, "refreshes_itself": view.refreshes_itself},
             f"{view.title} · Flowtrail",
         )
 

@@ -17,6 +17,8 @@ A = TypeVar("A", bound=Answer)
 MOST_KEPT: Final = 48
 FRESH_MS: Final = 1_500.0  # several parts of one page, and several readers, share an answer
 FLOW_FRESH_MS: Final = 4_000.0
+LARGE_FLOW_SPANS: Final = 2_000
+LARGE_FLOW_FRESH_MS: Final = 60_000.0  # seconds to fetch and read: not again for every row that is chosen
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +76,11 @@ class Source:
 
     def flow(self, flow_id: str) -> Flow:
         """One flow, whole."""
-        return self._read(("flow", flow_id), lambda client: client.flow(flow_id), FLOW_FRESH_MS)
+
+        def fresh_ms(flow: Flow) -> float:
+            return LARGE_FLOW_FRESH_MS if len(flow.spans) >= LARGE_FLOW_SPANS else FLOW_FRESH_MS
+
+        return self._read(("flow", flow_id), lambda client: client.flow(flow_id), fresh_ms)
 
     def lag(self) -> LagList:
         """Every group's lag."""
@@ -88,11 +94,13 @@ class Source:
         """The collector itself."""
         return self._read(("health",), lambda client: client.health())
 
-    def _read(self, key: Hashable, ask: Callable[[Client], A], fresh_ms: float = FRESH_MS) -> A:
+    def _read(
+        self, key: Hashable, ask: Callable[[Client], A], fresh_ms: Callable[[A], float] = lambda answer: FRESH_MS
+    ) -> A:
         with self._lock:
             kept = self._kept.get(key)
         now_ms = self.now_ms()
-        if kept is not None and 0 <= now_ms - kept[0] < fresh_ms:
+        if kept is not None and 0 <= now_ms - kept[0] < fresh_ms(cast(A, kept[1])):
             return cast(A, kept[1])
         try:
             answer = ask(self._client())

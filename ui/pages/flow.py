@@ -27,7 +27,7 @@ from flowtrail.ui.components.markup import (
 from flowtrail.ui.components.plan import build as build_plan
 from flowtrail.ui.components.states import look_of
 from flowtrail.ui.components.timeline import ROWS, Timeline, kafka_id, make_timeline
-from flowtrail.ui.source import Source
+from flowtrail.ui.source import LARGE_FLOW_SPANS, Source
 
 from .flow_panel import panel
 from .view import View
@@ -37,7 +37,6 @@ ROW_PX: Final = 30
 HEAD_PX: Final = 46
 MOST_ROWS_WHOLE: Final = 150  # a longer timeline scrolls in itself
 SETTLED_MS: Final = 60_000  # after this long without a new span a flow is not asked for again
-MOST_SPANS_LIVE: Final = 2_000
 _UNDER_WAY: Final = frozenset(
     {State.IN_FLIGHT, State.WAITING, State.RETRYING, State.STALLED, State.NO_MEMBER, State.UNKNOWN}
 )
@@ -50,24 +49,28 @@ def page(address: Address, source: Source, now_ms: float) -> View:
         flow = source.flow(flow_id)
     except NotFound as error:
         return View("Unknown flow", _unknown(flow_id, str(error), address))
-    default = "path" if any(hop.on_failing_path for hop in flow.hops) else "all"
-    show = address.one_of("rows", ROWS, default)
-    timeline = make_timeline(flow, show, folded=address.get("gaps") != "unfolded")
     last_ms = flow.ended_ms or max((s.start_ms + s.duration_ms for s in flow.spans), default=flow.began_ms)
     moves = flow.verdict.state in _UNDER_WAY or now_ms - last_ms < SETTLED_MS
     return View(
         flow.title,
-        el(
-            "div",
-            _crumbs(flow, address, now_ms),
-            *_notices(flow),
-            el("div", _verdict(flow, address, now_ms), _plan(flow, address), cls="flow-top"),
-            _story(flow, address),
-            _timeline(flow, timeline, show, address),
-            cls="page page-wide",
-        ),
+        lambda: _main(flow, address, now_ms),
         panel(flow, address, now_ms),
-        is_live=moves and len(flow.spans) < MOST_SPANS_LIVE,
+        is_live=moves and len(flow.spans) < LARGE_FLOW_SPANS,
+    )
+
+
+def _main(flow: Flow, address: Address, now_ms: float) -> Component:
+    default = "path" if any(hop.on_failing_path for hop in flow.hops) else "all"
+    show = address.one_of("rows", ROWS, default)
+    timeline = make_timeline(flow, show, folded=address.get("gaps") != "unfolded")
+    return el(
+        "div",
+        _crumbs(flow, address, now_ms),
+        *_notices(flow),
+        el("div", _verdict(flow, address, now_ms), _plan(flow, address), cls="flow-top"),
+        _story(flow, address),
+        _timeline(flow, timeline, show, address),
+        cls="page page-wide",
     )
 
 
