@@ -151,7 +151,9 @@ def _cause(material: Material, row: SpanRow, wanted: Wanted, gaps: list[str]) ->
 
 def _producer(material: Material, row: SpanRow, place: Place, wanted: Wanted) -> SpanRow | None:
     found = _speakers(material, row, place, wanted, lambda operation: operation == "send")
-    return next((other for other in found if other.start_ns <= row.start_ns + CLOCK_SKEW_NS), None)
+    earlier = [other for other in found if other.start_ns <= row.start_ns + CLOCK_SKEW_NS]
+    linked = [other for other in earlier if any(link.to == other.context for link in row.links)]
+    return max(linked or earlier, key=lambda other: (other.start_ns, other.context), default=None)
 
 
 def _earliest_reader(material: Material, row: SpanRow, place: Place, wanted: Wanted) -> SpanRow | None:
@@ -242,8 +244,10 @@ class _Walk:
 
     def join_speakers(self, row: SpanRow, place: Place, parent: Context | None) -> None:
         """Join the readers of the event at `place`."""
+        senders = {context for context, operation in self.material.speakers(place) if operation == "send"}
         for other in _speakers(self.material, row, place, self.wanted, lambda operation: operation != "send"):
-            if other.start_ns >= row.start_ns - CLOCK_SKEW_NS:
+            linked = {link.to for link in other.links} & senders
+            if other.start_ns >= row.start_ns - CLOCK_SKEW_NS and (not linked or row.context in linked):
                 self.join(other, parent)
 
     def join_loose(self, trace_id: str, under: Context) -> None:
