@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-_KILLED_AFTER_S: Final = 4.0
+CLOSED_WITHIN_S: Final = 4.0
 
 
 class Child:
@@ -79,7 +79,7 @@ class Child:
         return f"<Child {self.name} {self.pid} {state}>"
 
 
-def end_together(children: Sequence[Child], timeout_s: float = _KILLED_AFTER_S) -> None:
+def end_together(children: Sequence[Child], timeout_s: float = CLOSED_WITHIN_S) -> None:
     """Ask all to end, wait, and kill those that have not after `timeout_s`."""
     for child in children:
         child.terminate()

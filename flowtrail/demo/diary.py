@@ -3,7 +3,8 @@
 The ground truth that Flowtrail is judged by. A line is on its way to the disk before the service goes on, so a
 process that is killed has told everything that it did. Kinds of lines, beside `time_ms`, `process` and `pid`:
 
-    started, joined, closed                   of the process; `joined` when its group gave it partitions
+    started, joined, closed, traced           of the process; `joined` when its group gave it partitions,
+                                              `traced` with its tracer's own counts
     sent, not_sent                            topic, partition, offset, orders, began_ms, cause, error
     polled, begun, handled, failed, committed topic, partition, offset, group, error
     ordered, stopped                          by the supervisor: an order and its fault; a process that it ended

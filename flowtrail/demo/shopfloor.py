@@ -7,7 +7,7 @@ from typing import Final
 
 from flowtrail.demo.broker import Broker
 from flowtrail.demo.campaign import Kill, Order, Start, Stop
-from flowtrail.demo.children import Child, end_together
+from flowtrail.demo.children import CLOSED_WITHIN_S, Child, end_together
 from flowtrail.demo.diary import Diaries, Diary
 from flowtrail.demo.topics import GROUPS, STOREFRONT
 
@@ -81,9 +81,9 @@ class Shopfloor:
         if not self._processes[what.process].is_alive:
             self._start(what.process)
 
-    def close(self) -> None:
-        """End all processes; closing twice is harmless."""
-        end_together(list(self._processes.values()))
+    def close(self, timeout_s: float = CLOSED_WITHIN_S) -> None:
+        """End all processes, those that take longer by force; closing twice is harmless."""
+        end_together(list(self._processes.values()), timeout_s)
         self._diary.close()
 
     def _start(self, process: str) -> None:

@@ -188,6 +188,8 @@ def _depth(event: Sent, by_place: Mapping[Place, Sent]) -> int:
 
 def _verdict(hops: Sequence[Hop]) -> Expected:
     """The first hop in causal order that broke; if none did, the first that waits; if none does, that is under way."""
+    if not hops:
+        return Expected(None, State.IN_FLIGHT)  # the storefront has not come to it yet
     for states in (BROKEN, SLOW, QUIET):
         for hop in hops:
             if hop.state in states:

@@ -27,6 +27,10 @@ def test_nothing_written_is_an_empty_truth() -> None:
     assert evaluate([], READERS) == Truth()
 
 
+def test_an_order_that_the_storefront_has_not_come_to_is_under_way() -> None:
+    assert expected(History("packers").ordered()) == (None, State.IN_FLIGHT)
+
+
 def test_an_order_whose_every_hop_was_handled_is_complete() -> None:
     history = open_shop().did(ORDER, "polled", "begun").sent(PARCEL, "packers", cause=ORDER).did(ORDER, "handled")
     assert expected(history.did(PARCEL, "polled", "begun", "handled", by="drivers")) == (None, State.COMPLETE)

@@ -3,8 +3,13 @@
 import logging
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Final
 
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+
+import flowtrail
 from flowtrail.demo.services import inventory, notifications, orders, payments, shipping, storefront
 from flowtrail.demo.services.shop import Closing, Shop, close_with_parent, open_shop
 
@@ -32,6 +37,10 @@ def main(arguments: list[str]) -> int:
     except Closing as closing:
         logging.getLogger(__name__).warning("%s", closing)
     shop.diary.note("closed")
+    provider = trace.get_tracer_provider()
+    if isinstance(provider, TracerProvider):
+        provider.shutdown()  # would come at exit anyway; here it can still be told what became of the spans
+    shop.diary.note("traced", **asdict(flowtrail.health()))
     return 0
 
 
