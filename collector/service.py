@@ -143,8 +143,8 @@ class _Health:
             )
         except StoreError as error:
             reason = f"the store cannot be reached: {error}"
-        depth = self._journal.depth()
         # A tenth is kept free: whoever balances load by readiness should go elsewhere before requests are refused.
+        depth = self._journal.depth()
         if reason is None and self._journal.depth(loading.READER).size_bytes > 0.9 * self._settings.journal_max_bytes:
             reason = "the journal is nearly full: the store does not keep up"
         return Health(

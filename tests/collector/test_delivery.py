@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -76,7 +76,7 @@ def test_a_batch_that_was_not_committed_comes_again_with_its_token_and_bytes(jou
     assert destination.taken == [b"1,2,", b"3,"]
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=15, deadline=None)
 @given(are_bad=st.lists(st.booleans(), min_size=1, max_size=20), most_requests=st.integers(1, 16))
 def test_exactly_the_bad_requests_are_set_aside(
     tmp_path_factory: pytest.TempPathFactory, are_bad: list[bool], most_requests: int
@@ -92,6 +92,44 @@ def test_exactly_the_bad_requests_are_set_aside(
         assert b"".join(destination.taken) == b"".join(body for body in bodies if b"bad" not in body)
         assert [kept.body for kept in journal.those_set_aside()] == [body for body in bodies if b"bad" in body]
         assert loading.progress.set_aside == sum(are_bad)
+
+
+class Crash(BaseException):
+    """The process ends here."""
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    runs=st.lists(
+        st.tuples(st.integers(0, 6), st.integers(1, 5), st.sampled_from(["before taking", "after taking", "no crash"])),
+        min_size=1,
+        max_size=6,
+    )
+)
+def test_wherever_it_crashes_everything_arrives_once_and_in_order(
+    tmp_path_factory: pytest.TempPathFactory, runs: list[tuple[int, int, str]]
+) -> None:
+    path = tmp_path_factory.mktemp("journal") / "journal"
+    destination = Destination()
+    bodies: list[bytes] = []
+    for new_requests, most_requests, crash in [*runs, (0, 3, "no crash")]:
+        with closing(SqliteJournal(path, max_bytes=10**6, required=["store"])) as journal:
+            new = [b"%d," % (len(bodies) + n) for n in range(new_requests)]
+            bodies += new
+            journal.append(new)
+
+            def deliver(body: bytes, token: str, crash: str = crash) -> None:
+                if crash == "before taking":
+                    raise Crash
+                destination.deliver(body, token)
+                if crash == "after taking":
+                    raise Crash
+
+            loading = Delivery(journal, "store", deliver, Pace(most_requests, 10**6), is_reserving=True)
+            with suppress(Crash):
+                while loading.step():
+                    pass
+    assert b"".join(destination.taken) == b"".join(bodies)
 
 
 def test_a_destination_that_is_away_is_waited_for_and_then_gets_everything(journal: SqliteJournal) -> None:
