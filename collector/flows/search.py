@@ -21,6 +21,8 @@ KEY_NAMES: Final = frozenset({"key", "messaging.kafka.message.key"})
 # Seeds that are stitched for one search, and at a time.
 MOST_SEEDS: Final = 300
 SEEDS_AT_ONCE: Final = 60
+# With a filter few of them may match; a round of look-ups costs the same for many.
+SEEDS_AT_ONCE_FILTERED: Final = 150
 # A line of the list needs no whole giant: a flow beyond this is shown by its beginning.
 LINE_BOUNDS: Final = Bounds(spans=2_000, traces=200, rounds=32)
 _ERROR_STATES: Final = {State.FAILED, State.DEAD_LETTERED, State.NOT_SENT, State.RETRYING}
@@ -45,8 +47,9 @@ def search(queries: Queries, lookup: Lookup, asked: Search, now_ms: float) -> Fl
     found: dict[str, FlowSummary] = {}
     examined: set[str] = set()
     done = 0
-    for begin in range(0, min(len(seeds), MOST_SEEDS), SEEDS_AT_ONCE):
-        chunk = seeds[begin : begin + SEEDS_AT_ONCE]
+    at_once = SEEDS_AT_ONCE_FILTERED if asked.state or asked.topic or asked.service else SEEDS_AT_ONCE
+    for begin in range(0, min(len(seeds), MOST_SEEDS), at_once):
+        chunk = seeds[begin : begin + at_once]
         done = begin + len(chunk)
         trails = [trail for trail in lookup.trails(chunk, LINE_BOUNDS) if trail.id not in examined]
         facts = lookup.facts(trails, now_ms)
