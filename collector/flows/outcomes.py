@@ -115,6 +115,13 @@ def _retried(step: Step, retry: Sent, later: Sequence[Step]) -> None:
     assert finding.reader is not None
     states = {other.finding.state for other in later}
     step.attempts += sum(other.attempts for other in later)
+    known = {(one.span_id, one.text) for one in finding.evidence}
+    finding.evidence += [
+        one
+        for other in later
+        for one in other.finding.evidence
+        if one.kind == "span" and (one.span_id, one.text) not in known
+    ]
     last = later[-1].finding if later else None
     if states & {State.DEAD_LETTERED, State.FAILED} and State.PROCESSED not in states:
         is_dead = State.DEAD_LETTERED in states

@@ -144,7 +144,7 @@ def _failed(sent: Sent, reader: Reader, ended: Sequence[Try], facts: Facts) -> F
         error=error,
         since_ms=next(one for one in ended if one.error).span.end_ms,
         evidence=[
-            _span(reader.name, f"attempt {number} failed: {clipped(one.error)}", one)
+            _span(reader.name, f"attempt {number} at {sent.id} failed: {clipped(one.error)}", one)
             for number, one in enumerate(ended, 1)
             if one.error
         ],

@@ -58,7 +58,7 @@ def times(number: int) -> str:
     return {1: "once", 2: "twice"}.get(number, f"{number} times")
 
 
-def clipped(text: str, most: int = 160) -> str:
+def clipped(text: str, most: int = 110) -> str:
     """The first line of a text, cut where it gets long."""
     line = text.strip().partition("\n")[0]
     return line if len(line) <= most else line[: most - 1].rstrip() + "…"

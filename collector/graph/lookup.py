@@ -3,14 +3,16 @@
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
 from flowtrail.collector.api.answers import FlowSummary, Graph, LagList, NodeDetail
 from flowtrail.collector.flows.deliveries import error_text
+from flowtrail.collector.flows.rows import LogRow
 from flowtrail.collector.flows.topics import TopicRoles
 from flowtrail.collector.flows.wording import clipped
 from flowtrail.collector.lag.lookup import all_lag
-from flowtrail.collector.store.queries import CallCount, Queries
+from flowtrail.collector.store.queries import CallCount, EdgeCount, Queries
 
 from .change import compare
 from .detail import detail
@@ -31,22 +33,21 @@ _Value = TypeVar("_Value")
 
 
 class Kept(Generic[_Key, _Value]):
-    """One value, kept for some seconds. Whoever finds it old makes it anew; others wait for that."""
+    """Values by key, each kept for some seconds. Whoever finds one old makes it anew; others wait for that."""
 
     def __init__(self, keep_s: float, clock_s: Callable[[], float] = time.monotonic) -> None:
         self._keep_s = keep_s
         self._clock_s = clock_s
         self._lock = threading.Lock()
-        self._held: tuple[_Key, float, _Value] | None = None
+        self._held: dict[_Key, tuple[float, _Value]] = {}
 
     def get(self, key: _Key, make: Callable[[], _Value]) -> _Value:
         with self._lock:
             now_s = self._clock_s()
-            if self._held is not None and self._held[0] == key and now_s - self._held[1] < self._keep_s:
-                return self._held[2]
-            value = make()
-            self._held = (key, now_s, value)
-            return value
+            self._held = {one: held for one, held in self._held.items() if now_s - held[0] < self._keep_s}
+            if key not in self._held:
+                self._held[key] = (now_s, make())
+            return self._held[key][1]
 
 
 class GraphLookup:
@@ -58,6 +59,7 @@ class GraphLookup:
         self._roles = roles
         self._lag: Kept[None, LagList] = Kept(LAG_KEPT_S)
         self._calls: Kept[tuple[int, int], list[CallCount]] = Kept(CALLS_KEPT_S)
+        self._around: Kept[tuple[int, int], _Around] = Kept(LAG_KEPT_S)
 
     def lag(self, now_ms: float) -> LagList:
         """Every group's lag, at most a second old."""
@@ -117,16 +119,36 @@ class GraphLookup:
             (int(calls_from_ms // 60_000), int(to_ms // 60_000)),
             lambda: self._queries.calls(calls_from_ms, to_ms, CALLS_SPANS),
         )
+        near = self._around.get(
+            (int(from_ms // 10_000), int(to_ms // 10_000)),
+            lambda: self._look_around(from_ms, to_ms, now_ms, is_now),
+        )
         return build(
             Seen(
                 from_ms=from_ms,
                 to_ms=to_ms,
                 edges=self._queries.edges(from_ms, to_ms),
-                recent=self._queries.edges(max(from_ms, to_ms - RECENT_MS), to_ms),
+                recent=near.recent,
                 calls=calls,
                 lags=self.lag(now_ms).groups if is_now else [],
-                logs=self._queries.logs(None, now_ms - DAY_MS) if is_now else [],
-                read=frozenset(row.topic for row in self._queries.groups(to_ms - DAY_MS, now_ms)),
+                logs=near.logs,
+                read=near.read,
                 roles=self._roles,
             )
         )
+
+    def _look_around(self, from_ms: float, to_ms: float, now_ms: float, is_now: bool) -> "_Around":
+        return _Around(
+            recent=self._queries.edges(max(from_ms, to_ms - RECENT_MS), to_ms),
+            logs=self._queries.logs(None, now_ms - DAY_MS) if is_now else [],
+            read=frozenset(row.topic for row in self._queries.groups(to_ms - DAY_MS, now_ms)),
+        )
+
+
+@dataclass(frozen=True)
+class _Around:
+    """What a graph needs beside its counts, and what may be a second old."""
+
+    recent: list[EdgeCount]
+    logs: list[LogRow]
+    read: frozenset[str]
