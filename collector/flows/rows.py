@@ -185,3 +185,4 @@ class MembersRow:
     is_listed: bool
     members: frozenset[str]
     seen_ms: float
+    cluster_id: str = ""

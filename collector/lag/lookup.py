@@ -45,6 +45,7 @@ def all_lag(queries: Queries, now_ms: float, silent_after_ms: float, only: str |
             logs=logs,
             members=members.get(group),
             service=latest.service if latest else None,
+            cluster_id=(members[group].cluster_id or None) if group in members else None,
             topics=sorted({row.topic for row in own}),
             history=history.get(group),
             ends=ends,

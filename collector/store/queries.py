@@ -16,20 +16,15 @@ from flowtrail.collector.flows.rows import (
     GroupRow,
     Lane,
     LinkedRow,
-    LinkRow,
     LogRow,
     MembersRow,
     Place,
-    SpanEventRow,
     SpanRow,
     SpeakerRow,
 )
-from flowtrail.tracer import attributes as names
 
 from .connection import ONE_ROW_PER_SPAN, Store
-
-_NO_PARENT = "0" * 16
-_OLDER_OFFSET = "messaging.kafka.message.offset"
+from .span_rows import SPAN_COLUMNS, position, span_row
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,16 +71,13 @@ class Queries:
         if not ids:
             return []
         rows = self._query(
-            f"""SELECT lower(hex(trace_id)), lower(hex(span_id)), lower(hex(parent_span_id)), name,
-                service, toUnixTimestamp64Nano(start), duration_ns, kind, instance, scope, status_code, status_message,
-                operation, topic, group_name, partition, offset, key, client_id, cluster_id, attributes,
-                arrayMap(l -> (lower(hex(l.1)), lower(hex(l.2)), l.3), links), arrayMap(e -> (e.1, e.2, e.3), events)
+            f"""SELECT {SPAN_COLUMNS}
             FROM {self._database}.spans
             WHERE trace_id IN (SELECT toFixedString(unhex(arrayJoin({{ids:Array(String)}})), 16))
             {ONE_ROW_PER_SPAN} LIMIT {{limit:UInt32}}""",
             {"ids": ids, "limit": limit},
         )
-        return [_span_row(row) for row in rows]
+        return [span_row(row) for row in rows]
 
     def links_to(self, trace_ids: Iterable[str], limit: int) -> list[LinkedRow]:
         """All links that point at spans of these traces."""
@@ -171,11 +163,11 @@ class Queries:
                 group=row[0],
                 topic=row[1],
                 partition=row[2],
-                committed=_position(row[3]),
+                committed=position(row[3]),
                 seen_ms=float(row[4]),
                 moved_ms=float(row[5]) if row[8] > 1 else None,
                 first_ms=float(row[6]),
-                first_committed=_position(row[7]),
+                first_committed=position(row[7]),
             )
             for row in rows
         ]
@@ -217,12 +209,12 @@ class Queries:
         """The last member list of every group."""
         rows = self._query(
             f"""SELECT group_name, argMax(state, time), argMax(is_listed, time),
-                argMax(arrayMap(m -> m.1, members), time), toUnixTimestamp64Milli(max(time))
+                argMax(arrayMap(m -> m.1, members), time), toUnixTimestamp64Milli(max(time)), argMax(cluster_id, time)
             FROM {self._database}.group_states WHERE time >= fromUnixTimestamp64Milli({{since:Int64}})
             GROUP BY group_name""",
             {"since": int(since_ms)},
         )
-        return [MembersRow(row[0], row[1], bool(row[2]), frozenset(row[3]), float(row[4])) for row in rows]
+        return [MembersRow(row[0], row[1], bool(row[2]), frozenset(row[3]), float(row[4]), row[5]) for row in rows]
 
     def last_spans(self, services: Iterable[str], since_ms: float) -> dict[tuple[str, str], float]:
         """When the last span of each process (service, instance) ended."""
@@ -451,56 +443,6 @@ def duration_of_bucket(bucket: float) -> float:
     return float(2 ** ((bucket + 0.5) / 4)) / 1e6
 
 
-def _span_row(row: tuple[Any, ...]) -> SpanRow:
-    attributes: dict[str, str] = dict(row[20])
-    return SpanRow(
-        context=Context(row[0], row[1]),
-        parent_span_id="" if row[2] == _NO_PARENT else row[2],
-        name=row[3],
-        service=row[4],
-        start_ns=row[5],
-        duration_ns=row[6],
-        kind=row[7],
-        instance=row[8],
-        scope=row[9],
-        status_code=row[10],
-        status_message=row[11],
-        operation=row[12],
-        topic=row[13],
-        group=row[14],
-        partition=_position(row[15]),
-        offset=_position(row[16]),
-        key=row[17],
-        client_id=row[18],
-        member_id=attributes.get(names.MEMBER_ID, ""),
-        cluster_id=row[19],
-        attributes=attributes,
-        links=tuple(_link_row(link, row[13], row[15]) for link in row[21]),
-        events=tuple(SpanEventRow(event[0], event[1], dict(event[2])) for event in row[22]),
-    )
-
-
-def _link_row(link: tuple[str, str, Mapping[str, str]], topic: str, partition: int) -> LinkRow:
-    attributes = dict(link[2])
-    return LinkRow(
-        Context(link[0], link[1]),
-        attributes,
-        _link_place(attributes, topic, partition),
-        attributes.get(names.KEY, ""),
-    )
-
-
-def _link_place(attributes: Mapping[str, str], topic: str, partition: int) -> Place | None:
-    """The coordinates that a link names; topic and partition are the span's own where the link leaves them out."""
-    topic = attributes.get(names.TOPIC, topic)
-    try:
-        partition = int(attributes.get(names.PARTITION, partition))
-        offset = int(attributes.get(names.OFFSET, attributes.get(_OLDER_OFFSET, -1)))
-    except ValueError:
-        return None
-    return Place(topic, partition, offset) if topic and partition >= 0 and offset >= 0 else None
-
-
 def _edge_count(row: tuple[Any, ...]) -> EdgeCount:
     service, operation, topic, group, messages, errors, durations, first_s, last_ns, *step_s = row
     return EdgeCount(
@@ -515,10 +457,6 @@ def _edge_count(row: tuple[Any, ...]) -> EdgeCount:
         last_ms=last_ns / 1e6,
         bucket_ms=step_s[0] * 1000.0 if step_s else 0.0,
     )
-
-
-def _position(number: int) -> int | None:
-    return number if number >= 0 else None
 
 
 def _seconds(ms: float) -> int:
