@@ -6,6 +6,7 @@ run("http://127.0.0.1:8680", "127.0.0.1", 8681)    serve it
 
 import hashlib
 import json
+import logging
 from importlib.resources import files
 from typing import Any, Final
 
@@ -19,10 +20,13 @@ from flowtrail.client import CollectorError
 
 from . import shell
 from .address import Address
+from .components.scene import broken_nodes
 from .pages import flow, flows, group, lag, live_map, start
 from .pages.view import View
 from .responses import add_compression, add_policy
 from .source import Source
+
+_LOG: Final = logging.getLogger(__name__)
 
 DEFAULT_PORT: Final = 8681
 THREADS: Final = 8
@@ -74,6 +78,9 @@ def make_app(api_url: str) -> dash.Dash:
 def run(api_url: str, host: str = "127.0.0.1", port: int = DEFAULT_PORT) -> None:
     """Serve the UI until the process is told to end."""
     server = create_server(make_app(api_url).server, host=host, port=port, threads=THREADS)
+    # A host name may stand for several addresses; then the server says so in another attribute.
+    for bound in getattr(server, "effective_listen", None) or [(server.effective_host, server.effective_port)]:
+        _LOG.info("pages on http://%s:%s, asking %s", *bound, api_url)
     try:
         server.run()
     finally:
@@ -132,7 +139,7 @@ def _add_callbacks(app: dash.Dash, source: Source, map_of_all: live_map.Map) -> 
             shell.top_bar(address, _broken(address, source, now_ms), now_ms),
             shell.away_banner(source.away),
             "with-panel" if view.panel is not None else "",
-            {"key": address.main_key, "live": view.is_live, "refreshes_itself": view.refreshes_itself},
+            {"key": address.main_key, "live": view.is_live, "refreshes_itself": view.refreshes_itself, "tick": tick},
             f"{view.title} · Flowtrail",
         )
 
@@ -152,7 +159,7 @@ def _add_callbacks(app: dash.Dash, source: Source, map_of_all: live_map.Map) -> 
     server: Flask = app.server
     server.add_url_rule("/_map", view_func=scene)
     for name, output, inputs in (
-        ("tick", Output("tick", "data"), [Input("pulse", "n_intervals")]),
+        ("tick", Output("tick", "data"), [Input("pulse", "n_intervals"), State("shown", "data")]),
         ("title", Output("title", "modified_timestamp"), [Input("title", "data")]),
         ("narrow", Output("timeline", "columnDefs"), [Input("timeline", "id"), State("timeline", "columnDefs")]),
     ):
@@ -164,6 +171,6 @@ def _add_callbacks(app: dash.Dash, source: Source, map_of_all: live_map.Map) -> 
 def _broken(address: Address, source: Source, now_ms: float) -> int:
     """How many things are broken now; none where nothing is known."""
     try:
-        return len(source.graph(address.window(now_ms)).broken)
+        return len(broken_nodes(source.graph(address.window(now_ms))))
     except CollectorError:
         return 0

@@ -1,10 +1,13 @@
 """`flowtrail ui`: the pages, as a process of their own."""
 
+import logging
+import signal
+import sys
 from typing import Annotated
 
 import typer
 
-from .asking import URL_DEFAULT, Url, need
+from .asking import URL_DEFAULT, Exit, Url, need, stop
 
 
 def ui(
@@ -12,8 +15,14 @@ def ui(
     host: Annotated[str, typer.Option(help="The address to serve on; 0.0.0.0 is every one.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="The port to serve on; 0 is any free one.")] = 8681,
 ) -> None:
-    """Serve until Ctrl-C."""
+    """Serve until Ctrl-C or SIGTERM."""
     need("ui", ("dash", "dash_ag_grid", "networkx", "waitress"))
     from flowtrail.ui.app import run
 
-    run(url, host, port)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    # As the first process of a container there is no default for SIGTERM: it would be ignored.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    try:
+        run(url, host, port)
+    except OSError as error:
+        stop(f"the pages cannot be served on {host}:{port}: {error.strerror or error}", Exit.BAD_USE)
