@@ -2,7 +2,7 @@
 
 import logging
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
@@ -29,7 +29,7 @@ class BrokerUnreachable(Exception):
 class Broker:
     """Where the run's records go.
 
-    `prefix` is what its topics and groups begin with; `name` is `embedded` or such as `kafka 4.3`.
+    `prefix` is what its topics and groups begin with; `name` is `embedded` or such as `kafka 4.x`.
     """
 
     bootstrap_servers: str
@@ -73,11 +73,10 @@ def broker(bootstrap_servers: str) -> Iterator[Broker]:
 
 
 def _name(bootstrap_servers: str) -> str:
-    """Return `kafka` and the version that the broker's protocol tells."""
+    """Return `kafka` and the major version. The protocol tells no more: minor versions may speak the same one."""
     consumer = KafkaConsumer(bootstrap_servers=bootstrap_servers)
     try:
-        version: Iterable[int] = consumer.config["api_version"] or ()
-        return "kafka " + ".".join(map(str, version))
+        return f"kafka {consumer.config['api_version'][0]}.x"
     finally:
         consumer.close()
 

@@ -79,6 +79,13 @@ class Child:
         return f"<Child {self.name} {self.pid} {state}>"
 
 
+class EndedByItself(Exception):
+    """A process of the demo ended that nobody had told to; the message ends with its last words."""
+
+    def __init__(self, child: Child) -> None:
+        super().__init__(f"{child.name} ended by itself\n{child.last_words()}")
+
+
 def end_together(children: Sequence[Child], timeout_s: float = CLOSED_WITHIN_S) -> None:
     """Ask all to end, wait, and kill those that have not after `timeout_s`."""
     for child in children:

@@ -186,8 +186,11 @@ def _ask(client: api.Client, flow: Flow, flow_id: str | None) -> Judgement:
         if not found:
             return Judgement(flow.order, flow.fault, flow.expected, None)
         flow_id = min(found, key=lambda summary: summary.began_ms).id
-    answer = client.flow(flow_id)
-    verdict = answer.verdict if flow.fault is None else client.why(flow_id)
+    try:
+        answer = client.flow(flow_id)
+        verdict = answer.verdict if flow.fault is None else client.why(flow_id)
+    except api.NotFound:
+        return Judgement(flow.order, flow.fault, flow.expected, None, flow_id)
     events = frozenset(place for event in answer.events if (place := _place(event.coordinates)) is not None)
     handled = frozenset(
         (place, hop.group)

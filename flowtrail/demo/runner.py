@@ -5,15 +5,12 @@ run(options): 0 all right · 1 Flowtrail was wrong somewhere · 2 could not star
 
 import json
 import logging
-import signal
-import socket
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import Final
 
 from rich.console import Console
@@ -21,22 +18,22 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from flowtrail.client import Client, CollectorError
 from flowtrail.collector.api.answers import State
+from flowtrail.demo.backstage import Backstage
 from flowtrail.demo.broker import Broker, BrokerUnreachable, broker
 from flowtrail.demo.campaign import EXTRAS, Kill, Order, Start, Stop, steps
-from flowtrail.demo.children import Child, end_together
+from flowtrail.demo.children import EndedByItself
 from flowtrail.demo.diary import Diaries, time_now_ms
 from flowtrail.demo.edge_delay import EdgeWatch
+from flowtrail.demo.interruption import Interrupted, Interruption, interruption
 from flowtrail.demo.options import Options
 from flowtrail.demo.report import Report, judge
-from flowtrail.demo.shopfloor import EndedByItself, Shopfloor
+from flowtrail.demo.shopfloor import Shopfloor
 from flowtrail.demo.summary import summary
 from flowtrail.demo.topics import LABELS
 from flowtrail.demo.truth import Truth, evaluate
 
 log = logging.getLogger(__name__)
 
-_LAG_INTERVAL_MS: Final = 1000
-_SILENT_AFTER_MS: Final = 6000
 # What the collector must have seen nothing of before it says so: a group's silence, a topic without readers.
 _JUDGED_AFTER_MS: Final = 13_000
 _START_TIMEOUT_S: Final = 60
@@ -49,14 +46,10 @@ class CannotStart(Exception):
     """A part of the demo did not come up in time."""
 
 
-class Interrupted(Exception):
-    """SIGINT or SIGTERM."""
-
-
 def run(options: Options, console: Console | None = None) -> int:
     """Run the demo and return its exit status. Everything that it started has ended when it returns."""
     console = console or Console()
-    with _interruptions() as interrupted, ExitStack() as stack:
+    with interruption() as told, ExitStack() as stack:
         if options.keep is None:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="flowtrail-demo-")))
         else:
@@ -67,10 +60,13 @@ def run(options: Options, console: Console | None = None) -> int:
                 )
                 return 2
         try:
-            return _Run(options, console, folder, interrupted, stack).run()
+            return _Run(options, console, folder, told, stack).run()
         except (CannotStart, EndedByItself, BrokerUnreachable) as error:
             console.print(f"The demo could not run: {error}", style="red", highlight=False, markup=False)
             return 2
+        except CollectorError as error:
+            console.print(f"The collector could not be asked: {error}", style="red", highlight=False, markup=False)
+            return 1
         except Interrupted:
             console.print("Closing the shop…")
             return 0 if options.for_s is None else 130
@@ -80,12 +76,12 @@ class _Run:
     """One run; its parts end in the order in which `stack` is unwound, the last started first."""
 
     def __init__(
-        self, options: Options, console: Console, folder: Path, interrupted: threading.Event, stack: ExitStack
+        self, options: Options, console: Console, folder: Path, interruption: Interruption, stack: ExitStack
     ) -> None:
         self._options = options
         self._console = console
         self._folder = folder
-        self._interrupted = interrupted
+        self._interruption = interruption
         self._stack = stack
         self._diaries = Diaries(folder / "diaries", is_endless=options.for_s is None)
         self._pending: list[Stop | Kill] = []
@@ -101,62 +97,29 @@ class _Run:
             self._broker: Broker = self._stack.enter_context(broker(self._options.bootstrap_servers))
             self._readers = self._broker.readers()
             said("the collector")
-            otlp_url, self._api_url = self._start_collector()
-            ui_url = self._start_ui() if self._options.is_ui_wanted else None
+            self._backstage = Backstage(self._broker, self._folder)
+            self._stack.callback(self._backstage.close)
+            self._wait_for(self._backstage.is_ready, "the collector is not ready")
+            ui_url = self._backstage.open_pages() if self._options.is_ui_wanted else None
             said("the shop: consumers join their groups")
-            self._open_shop(otlp_url)
+            self._open_shop(self._backstage.otlp_url)
         where = "the embedded broker" if self._broker.is_embedded else self._broker.name
         self._console.print(f"The shop is open on {where} at {self._broker.bootstrap_servers}", highlight=False)
-        for name, url in (("pages", ui_url), ("API", self._api_url), ("OTLP", otlp_url)):
+        for name, url in (("pages", ui_url), ("API", self._backstage.api_url), ("OTLP", self._backstage.otlp_url)):
             if url is not None:
                 self._console.print(f"  {name:<6} {url}", highlight=False)
         if self._options.for_s is None:
             self._console.print("Ctrl-C closes it.")
         return self._trade()
 
-    # ── start ───────────────────────────────────────────────────────────────────────────────────────────────
-
-    def _start_collector(self) -> tuple[str, str]:
-        data = self._folder / "collector"
-        endpoints = data / "endpoints.json"
-        endpoints.unlink(missing_ok=True)  # of an earlier run in a folder that was kept
-        collector = self._start(
-            "collector",
-            "flowtrail.demo.attached",
-            ["collector"],
-            {
-                "FLOWTRAIL_DATA_DIR": str(data),
-                "FLOWTRAIL_OTLP_HTTP_PORT": str(_port(4318)),
-                "FLOWTRAIL_API_PORT": str(_port(8680)),
-                "FLOWTRAIL_BOOTSTRAP_SERVERS": self._broker.bootstrap_servers,
-                "FLOWTRAIL_LAG_INTERVAL_MS": str(_LAG_INTERVAL_MS),
-                "FLOWTRAIL_SILENT_AFTER_MS": str(_SILENT_AFTER_MS),
-            },
-        )
-        self._stack.callback(end_together, [collector])
-        self._wait_for(endpoints.exists, [collector], "the collector is not ready")
-        urls = json.loads(endpoints.read_text())
-        return urls["otlp_http"], urls["api"]
-
-    def _start_ui(self) -> str:
-        port = _port(8681) or _free_port()
-        ui = self._start("ui", "flowtrail.demo.attached", ["ui", self._api_url, "127.0.0.1", str(port)], {})
-        self._stack.callback(end_together, [ui])
-        return f"http://127.0.0.1:{port}"
-
     def _open_shop(self, otlp_url: str) -> None:
         self._shop = Shopfloor(self._broker, self._folder, self._diaries, otlp_url)
         self._stack.callback(self._shop.close)
         self._shop.open()
-        self._wait_for(self._shop.is_ready, [], "not every consumer joined its group")
-
-    def _start(self, name: str, module: str, arguments: list[str], environment: dict[str, str]) -> Child:
-        return Child(name, module, arguments, environment, self._folder / "logs")
-
-    # ── the run ─────────────────────────────────────────────────────────────────────────────────────────────
+        self._wait_for(self._shop.is_ready, "not every consumer joined its group")
 
     def _trade(self) -> int:
-        watch = EdgeWatch(self._api_url) if self._options.for_s is not None else None
+        watch = EdgeWatch(self._backstage.api_url) if self._options.for_s is not None else None
         if watch is not None:
             self._stack.callback(watch.close)
         begin_s = time.monotonic()
@@ -191,8 +154,8 @@ class _Run:
 
     def _tick(self, seconds: float) -> None:
         """Let time go by, and end the processes whose time has come."""
-        if self._interrupted.wait(seconds):
-            raise Interrupted
+        self._interruption.pause(seconds)
+        self._backstage.check()
         self._shop.check()
         if self._pending:
             truth = self._truth_now()
@@ -221,13 +184,7 @@ class _Run:
         # What goes on happening while Flowtrail is asked is not part of the run.
         truth = self._truth_now()
         with self._progress("asking Flowtrail", total=len(truth.flows)) as said:
-
-            def on_judged(count: int) -> None:
-                said("", count)
-                if self._interrupted.is_set():
-                    raise Interrupted
-
-            judgements = judge(self._api_url, self._truth_now, time_now_ms, on_judged)
+            judgements = judge(self._backstage.api_url, self._truth_now, time_now_ms, lambda count: said("", count))
         faults = self._options.broken
         sights = watch.sights if watch is not None else ()
         report = Report(truth, judgements, faults, self._broker.name, sights)
@@ -242,7 +199,7 @@ class _Run:
         from flowtrail.cli.story import render
 
         broken = [f for f in self._truth_now().flows.values() if f.expected.state in _TELLING]
-        with Client(self._api_url) as client:
+        with Client(self._backstage.api_url) as client:
             try:
                 for flow in broken[:1]:
                     for found in client.flows(flow.order).flows[:1]:
@@ -253,7 +210,8 @@ class _Run:
         return False
 
     def _truth_now(self) -> Truth:
-        """Return the truth up to this moment; any thread may ask."""
+        """Return the truth up to this moment; any thread may ask. Raises Interrupted."""
+        self._interruption.check()
         with self._truth_lock:
             before = self._diaries.version
             lines = self._diaries.read()
@@ -261,16 +219,12 @@ class _Run:
                 self._truth = evaluate(lines, self._readers)
             return self._truth
 
-    def _wait_for(self, is_so: Callable[[], bool], children: list[Child], otherwise: str) -> None:
+    def _wait_for(self, is_so: Callable[[], bool], otherwise: str) -> None:
         deadline_s = time.monotonic() + _START_TIMEOUT_S
         while not is_so():
-            for child in children:
-                if not child.is_alive:
-                    raise EndedByItself(child)
             if time.monotonic() > deadline_s:
                 raise CannotStart(f"{otherwise} after {_START_TIMEOUT_S} s; --keep FOLDER keeps the logs")
-            if self._interrupted.wait(_TICK_S):
-                raise Interrupted
+            self._interruption.pause(_TICK_S)
 
     @contextmanager
     def _progress(self, title: str, total: float | None = None) -> Iterator[Callable[..., None]]:
@@ -303,40 +257,3 @@ def _is_due(what: Stop | Kill, truth: Truth, healthy_with: dict[str, set[str]]) 
         return False
     is_in_hand = any(hop.event.topic.endswith(LABELS) and hop.state is State.IN_FLIGHT for hop in flow.hops)
     return is_in_hand and time_now_ms() - flow.moved_ms >= what.after_s * 1000
-
-
-@contextmanager
-def _interruptions() -> Iterator[threading.Event]:
-    """Yield an event that SIGINT and SIGTERM set, as long as the block runs; off the main thread nothing sets it."""
-    interrupted = threading.Event()
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        interrupted.set()
-
-    if threading.current_thread() is not threading.main_thread():
-        yield interrupted
-        return
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield interrupted
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _port(wanted: int) -> int:
-    """Return the port that was wanted if it is free on loopback, else 0: any."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", wanted))
-        except OSError:
-            return 0
-    return wanted
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -7,18 +7,11 @@ from typing import Final
 
 from flowtrail.demo.broker import Broker
 from flowtrail.demo.campaign import Kill, Order, Start, Stop
-from flowtrail.demo.children import CLOSED_WITHIN_S, Child, end_together
+from flowtrail.demo.children import CLOSED_WITHIN_S, Child, EndedByItself, end_together
 from flowtrail.demo.diary import Diaries, Diary
 from flowtrail.demo.topics import GROUPS, STOREFRONT
 
 _SPAN_DELAY_MS: Final = 300
-
-
-class EndedByItself(Exception):
-    """A process of the demo ended that nobody had told to; the message ends with its last words."""
-
-    def __init__(self, child: Child) -> None:
-        super().__init__(f"{child.name} ended by itself\n{child.last_words()}")
 
 
 class Shopfloor:
