@@ -125,7 +125,8 @@ def _add_callbacks(app: dash.Dash, source: Source, map_of_all: live_map.Map) -> 
     )
     def page(pathname: str, search: str, tick: int, shown: dict[str, Any] | None) -> tuple[Any, ...]:
         address, now_ms = Address.parse(pathname, search), source.now_ms()
-        is_tick = dash.ctx.triggered_id == "tick"
+        # A tick may overtake the answer to a new address, which Dash then drops: it has to bring that page itself.
+        is_tick = dash.ctx.triggered_id == "tick" and shown is not None and shown["address"] == address.here()
         same = shown is not None and shown["key"] == address.main_key
         if is_tick and same and shown is not None and not shown["live"]:
             raise PreventUpdate
@@ -139,7 +140,13 @@ def _add_callbacks(app: dash.Dash, source: Source, map_of_all: live_map.Map) -> 
             shell.top_bar(address, _broken(address, source, now_ms), now_ms),
             shell.away_banner(source.away),
             "with-panel" if view.panel is not None else "",
-            {"key": address.main_key, "live": view.is_live, "refreshes_itself": view.refreshes_itself, "tick": tick},
+            {
+                "key": address.main_key,
+                "live": view.is_live,
+                "refreshes_itself": view.refreshes_itself,
+                "address": address.here(),
+                "tick": tick,
+            },
             f"{view.title} · Flowtrail",
         )
 

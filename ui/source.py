@@ -4,6 +4,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final, TypeVar, cast
 
@@ -15,6 +16,10 @@ from .address import Window
 A = TypeVar("A", bound=Answer)
 
 MOST_KEPT: Final = 48
+MOST_FLOWS: Final = 100
+MOST_REQUESTS: Final = 8  # to the collector at a time
+OLD_MS: Final = 30_000.0  # until then an answer is shown while a fresh one is on its way
+NODE_PATIENCE_S: Final = 0.4
 FRESH_MS: Final = 1_500.0  # several parts of one page, and several readers, share an answer
 FLOW_FRESH_MS: Final = 4_000.0
 LARGE_FLOW_SPANS: Final = 2_000
@@ -44,6 +49,8 @@ class Source:
         self._kept: OrderedDict[Hashable, tuple[float, Answer]] = OrderedDict()
         self._away: Away | None = None
         self._last_good_ms: float | None = None
+        self._under_way: dict[Hashable, Future[Answer]] = {}
+        self._threads = ThreadPoolExecutor(MOST_REQUESTS, "flowtrail-ui")
 
     @property
     def away(self) -> Away | None:
@@ -58,9 +65,12 @@ class Source:
             lambda client: client.graph(from_ms=window.from_ms, to_ms=window.to_ms, focus=focus, depth=depth),
         )
 
-    def node(self, node_id: str) -> NodeDetail:
-        """One node with its last hour."""
-        return self._read(("node", node_id), lambda client: client.node(node_id))
+    def node(self, node_id: str) -> NodeDetail | None:
+        """One node with its last hour; None while the collector still reads it together."""
+        try:
+            return self._read(("node", node_id), lambda client: client.node(node_id), patience_s=NODE_PATIENCE_S)
+        except TimeoutError:
+            return None
 
     def flows(
         self, q: str | None, topic: str | None, service: str | None, state: str | None, window: Window
@@ -70,7 +80,13 @@ class Source:
         return self._read(
             key,
             lambda client: client.flows(
-                q, topic=topic, service=service, state=state, from_ms=window.from_ms, to_ms=window.to_ms
+                q,
+                topic=topic,
+                service=service,
+                state=state,
+                from_ms=window.from_ms,
+                to_ms=window.to_ms,
+                limit=MOST_FLOWS,
             ),
         )
 
@@ -95,25 +111,56 @@ class Source:
         return self._read(("health",), lambda client: client.health())
 
     def _read(
-        self, key: Hashable, ask: Callable[[Client], A], fresh_ms: Callable[[A], float] = lambda answer: FRESH_MS
+        self,
+        key: Hashable,
+        ask: Callable[[Client], A],
+        fresh_ms: Callable[[A], float] = lambda answer: FRESH_MS,
+        patience_s: float | None = None,
     ) -> A:
+        """A fresh answer; one that is a little old at once, while a fresh one is on its way; else wait for it.
+
+        Raises `TimeoutError` when there is none within `patience_s`; the answer is kept when it comes.
+        """
         with self._lock:
             kept = self._kept.get(key)
-        now_ms = self.now_ms()
-        if kept is not None and 0 <= now_ms - kept[0] < fresh_ms(cast(A, kept[1])):
+        age_ms = self.now_ms() - kept[0] if kept is not None else 0
+        if kept is not None and 0 <= age_ms < fresh_ms(cast(A, kept[1])):
             return cast(A, kept[1])
+        asked = self._asked(key, ask)
+        if kept is not None and 0 <= age_ms < OLD_MS:
+            return cast(A, kept[1])
+        try:
+            return cast(A, asked.result(patience_s))
+        except CollectorError as error:
+            if kept is None or _is_refusal(error):
+                raise
+            return cast(A, kept[1])
+
+    def _asked(self, key: Hashable, ask: Callable[[Client], A]) -> "Future[Answer]":
+        """The request for `key` that is under way; one at a time."""
+        with self._lock:
+            future = self._under_way.get(key)
+            if future is None:
+                future = self._under_way[key] = self._threads.submit(self._ask, key, ask)
+            return future
+
+    def _ask(self, key: Hashable, ask: Callable[[Client], A]) -> Answer:
         try:
             answer = ask(self._client())
         except CollectorError as error:
-            if error.status is not None and error.status < 500:
-                self._answered(now_ms)
-                raise
-            self._away = self._away or Away(now_ms, str(error), self._last_good_ms)
-            if kept is None:
-                raise
-            return cast(A, kept[1])
+            with self._lock:
+                self._under_way.pop(key, None)
+                if _is_refusal(error):  # it no longer exists
+                    self._kept.pop(key, None)
+            if _is_refusal(error):
+                self._answered(self.now_ms())
+            else:
+                self._away = self._away or Away(self.now_ms(), str(error), self._last_good_ms)
+            raise
+        now_ms = self.now_ms()
         self._answered(now_ms)
         with self._lock:
+            self._under_way.pop(key, None)
             self._kept[key] = (now_ms, answer)
             self._kept.move_to_end(key)
             while len(self._kept) > MOST_KEPT:
@@ -131,3 +178,8 @@ class Source:
 
     def __repr__(self) -> str:
         return f"<Source at {self.api_url}{', away' if self._away else ''}>"
+
+
+def _is_refusal(error: CollectorError) -> bool:
+    """Whether the collector answered, and that there is no such thing."""
+    return error.status is not None and error.status < 500

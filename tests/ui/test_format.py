@@ -13,7 +13,7 @@ from flowtrail.ui.components.format import THIN, count, duration, in_words, numb
     ("ms", "text"),
     [
         (None, "–"),
-        (0, "0 µs"),
+        (0, "0 s"),
         (0.84, "840 µs"),
         (0.9999, "1 ms"),
         (84, "84 ms"),

@@ -1,6 +1,8 @@
 /* Callbacks that run in the browser; app.py names them. */
 (function () {
   "use strict";
+  const LONGEST_MS = 20000;
+  let sent = null;
   const keep = () => window.dash_clientside.no_update;
 
   /* A person who types or chooses must not lose what they touch. */
@@ -12,7 +14,13 @@
   window.dash_clientside = window.dash_clientside || {};
   window.dash_clientside.flowtrail = {
     /* The pulse goes on to the server only while somebody looks. */
-    tick: (pulses) => (window.flowtrail.isLive() && !isBusy() ? pulses : keep()),
+    tick: (pulses, shown) => {
+      if (!window.flowtrail.isLive() || isBusy()) return keep();
+      const answered = !sent || (shown && shown.tick === sent.pulses) || Date.now() - sent.at > LONGEST_MS;
+      if (!answered) return keep(); // a slow server gets no second question while it thinks about the first
+      sent = { pulses, at: Date.now() };
+      return pulses;
+    },
 
     title: (title) => {
       if (title) document.title = title;

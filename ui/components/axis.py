@@ -21,6 +21,8 @@ TICK_STEPS_MS: Final = tuple(
     step * unit for unit in (0.01, 0.1, 1, 10, 100, 1_000, 10_000) for step in (1, 2, 5)
 ) + tuple(step * 60_000 for step in (1, 2, 5, 10, 30, 60, 120, 360, 1440, 10_080))
 TICK_WIDTH: Final = 9.0  # least percent between two ticks
+CLOCK_WIDTH: Final = 11.0
+LABEL_WIDTH: Final = 15.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +35,9 @@ class Fold:
     x1: float
 
     @property
-    def label(self) -> str:
-        """`30 s folded`."""
-        return f"{duration(self.end_ms - self.begin_ms)} folded"
+    def middle(self) -> float:
+        """Where its label stands."""
+        return (self.x0 + self.x1) / 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,23 @@ class Axis:
         """Whether a bar goes across a whole folded gap, so that its drawn length says nothing."""
         return any(begin_ms <= fold.begin_ms and end_ms >= fold.end_ms for fold in self.folds)
 
+    def fold_labels(self) -> list[str]:
+        """`30 s folded` for each fold; the length alone where another label is near."""
+        labels = []
+        for fold in self.folds:
+            near = min((abs(fold.middle - other.middle) for other in self.folds if other is not fold), default=100.0)
+            length = duration(fold.end_ms - fold.begin_ms)
+            labels.append(length if min(near, fold.middle * 2) < LABEL_WIDTH else f"{length} folded")
+        return labels
+
+    def clocks(self) -> list[Tick]:
+        """Where time goes on after a fold; one that would stand on its neighbour is left out."""
+        shown: list[Tick] = []
+        for tick in self.ticks():
+            if tick.clock_ms is not None and (not shown or tick.x - shown[-1].x >= CLOCK_WIDTH):
+                shown.append(tick)
+        return shown
+
     def ticks(self) -> list[Tick]:
         """Marks at even steps within every stretch between two folds, each counted from the stretch's beginning."""
         marks = []
@@ -85,7 +104,10 @@ class Axis:
                 x = x0 + k * step * per_ms
                 if x < x1 - TICK_WIDTH / 3 or x1 > 99:
                     marks.append(Tick(x, ("" if n == 0 else "+") + duration(k * step)))
-        return [mark for mark in marks if mark.x < 97]
+        return [mark for mark in marks if mark.clock_ms is not None or (mark.x < 97 and self._is_free(mark.x))]
+
+    def _is_free(self, x: float) -> bool:
+        return all(abs(x - fold.middle) > LABEL_WIDTH * 0.75 for fold in self.folds)
 
     def _pieces(self) -> Iterable[tuple[Interval, Interval]]:
         return zip(itertools.pairwise(self.times), itertools.pairwise(self.shares), strict=True)

@@ -53,6 +53,8 @@ def duration(ms: float | None) -> str:
     """Three digits below a minute (`840 µs`, `84 ms`, `2.01 s`), two units above (`38 min 30 s`, `4 h 12 m`)."""
     if ms is None:
         return UNKNOWN
+    if ms == 0:
+        return f"0{THIN}s"
     if ms < 0:
         return f"−{duration(-ms)}"
     for factor, unit, limit in ((1_000, "µs", 1_000), (1, "ms", 1_000), (1 / _SECOND_MS, "s", 60)):

@@ -18,7 +18,7 @@ from .states import look_of
 TOP: Final = 46.0  # height of a node's own two lines
 PORT: Final = 36.0
 PORT_STEP: Final = 40.0
-LEAST_WIDTH: Final = {"service": 164.0, "topic": 158.0, "group": 172.0, "cluster": 150.0}
+LEAST_WIDTH: Final = {"service": 140.0, "topic": 144.0, "group": 166.0, "cluster": 146.0}
 AROUND_NAME: Final = {"service": 46.0, "topic": 58.0, "group": 60.0, "cluster": 52.0}
 LETTER: Final = 7.4  # mean width of a letter of a name, in pixels
 LONGEST_NAME: Final = 36
@@ -118,7 +118,7 @@ def build(
     sizes = {node.id: (_width(node, docked[node.id]), _height(docked[node.id])) for node in free}
     edges = [e for e in graph.edges if home.get(e.source) != e.target and {e.source, e.target} <= by_id.keys()]
     links = [(home.get(e.source, e.source), home.get(e.target, e.target)) for e in edges]
-    layout = place(sizes, links, before, gap_x=68, gap_y=46 if len(free) < 30 else 18)
+    layout = place(sizes, links, before, gap_x=62, gap_y=46 if len(free) < 30 else 18)
     shapes = {node.id: _shape(node, docked[node.id], layout.centres[node.id], sizes[node.id], now_ms) for node in free}
     lines = _lines(edges, by_id, home, shapes, layout)
     x, y, w, h = _box(shapes.values(), layout)
@@ -129,7 +129,7 @@ def build(
         h=h,
         nodes=list(shapes.values()),
         edges=lines,
-        broken=[_broken(by_id[i], now_ms) for i in graph.broken if i in by_id],
+        broken=[_broken(node, now_ms) for node in broken_nodes(graph)],
         summary=summary(graph),
         notice=notice,
     )
@@ -142,6 +142,15 @@ def homes(graph: Graph) -> dict[str, str]:
     runs = {e.source: e.target for e in reversed(graph.edges) if e.kind == "runs" and e.target in services}
     named = {n.id: f"service:{n.service}" for n in graph.nodes if n.kind == "group" and n.service}
     return runs | {group: service for group, service in named.items() if service in services}
+
+
+def broken_nodes(graph: Graph) -> list[Node]:
+    """What is broken, worst first; a service and its group that say the same of the same trouble count once."""
+    by_id = {node.id: node for node in graph.nodes}
+    distinct: dict[str, Node] = {}
+    for node in (by_id[i] for i in graph.broken if i in by_id):
+        distinct.setdefault(node.reason or node.id, node)
+    return list(distinct.values())
 
 
 def summary(graph: Graph) -> str:
@@ -172,9 +181,10 @@ def shortened(name: str) -> str:
     return f"{name[:half]}…{name[-half:]}"
 
 
-def _width(node: Node, ports: Iterable[Node]) -> float:
+def _width(node: Node, ports: list[Node]) -> float:
     longest = max(len(shortened(n.name)) for n in (node, *ports))
-    return max(LEAST_WIDTH.get(node.kind, 150.0), longest * LETTER + AROUND_NAME.get(node.kind, 52.0))
+    least = max(LEAST_WIDTH.get(n.kind, 150.0) for n in (node, *ports))
+    return max(least, longest * LETTER + AROUND_NAME.get(node.kind, 52.0))
 
 
 def _height(ports: list[Node]) -> float:

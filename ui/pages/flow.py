@@ -24,6 +24,7 @@ from flowtrail.ui.components.markup import (
     reference,
     tabs,
 )
+from flowtrail.ui.components.plan import PlanScene
 from flowtrail.ui.components.plan import build as build_plan
 from flowtrail.ui.components.states import look_of
 from flowtrail.ui.components.timeline import ROWS, Timeline, kafka_id, make_timeline
@@ -34,6 +35,7 @@ from .view import View
 
 MOST_HOPS: Final = 6
 ROW_PX: Final = 30
+LONG_PLAN_PX: Final = 800  # a longer plan gets the whole width, below the verdict
 HEAD_PX: Final = 46
 MOST_ROWS_WHOLE: Final = 150  # a longer timeline scrolls in itself
 SETTLED_MS: Final = 60_000  # after this long without a new span a flow is not asked for again
@@ -63,11 +65,17 @@ def _main(flow: Flow, address: Address, now_ms: float) -> Component:
     default = "path" if any(hop.on_failing_path for hop in flow.hops) else "all"
     show = address.one_of("rows", ROWS, default)
     timeline = make_timeline(flow, show, folded=address.get("gaps") != "unfolded")
+    plan = build_plan(flow)
     return el(
         "div",
         _crumbs(flow, address, now_ms),
         *_notices(flow),
-        el("div", _verdict(flow, address, now_ms), _plan(flow, address), cls="flow-top"),
+        el(
+            "div",
+            _verdict(flow, address, now_ms),
+            _plan(flow, plan, address),
+            cls="flow-top flow-top-long" if plan["w"] > LONG_PLAN_PX else "flow-top",
+        ),
         _story(flow, address),
         _timeline(flow, timeline, show, address),
         cls="page page-wide",
@@ -194,8 +202,7 @@ def _evidence(verdict: Verdict) -> Component | None:
 # ── the way ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _plan(flow: Flow, address: Address) -> Component:
-    scene = build_plan(flow)
+def _plan(flow: Flow, scene: PlanScene, address: Address) -> Component:
     first = flow.hops[0].coordinates.topic if flow.hops else None
     broken = f"topic:{flow.verdict.hop_topic}" if flow.verdict.hop_topic else f"topic:{first}" if first else None
     on_map = link("On the map", href=address.to("map", focus=broken, depth="2")) if broken else None
@@ -308,7 +315,9 @@ def _grid(timeline: Timeline, whole: bool) -> Component:
 
 def _axis(axis: Axis) -> dict[str, Any]:
     return {
-        "folds": [{"x0": f.x0, "x1": f.x1, "label": f.label} for f in axis.folds],
-        "ticks": [{"x": round(t.x, 3), "label": t.label} for t in axis.ticks() if t.clock_ms is None or t.label],
-        "clocks": [{"x": round(t.x, 3), "ms": t.clock_ms} for t in axis.ticks() if t.clock_ms is not None],
+        "folds": [
+            {"x0": f.x0, "x1": f.x1, "label": text} for f, text in zip(axis.folds, axis.fold_labels(), strict=True)
+        ],
+        "ticks": [{"x": round(t.x, 3), "label": t.label} for t in axis.ticks() if t.label],
+        "clocks": [{"x": round(t.x, 3), "ms": t.clock_ms} for t in axis.clocks()],
     }

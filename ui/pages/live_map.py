@@ -166,8 +166,10 @@ def _panel(address: Address, source: Source, now_ms: float) -> Component | None:
         return None
     close = link(icon("close"), href=address.here(select=None), cls="panel-close", title="Close (Esc)")
     try:
-        detail = source.node(node_id)
+        detail = source.node(node_id) or _from_graph(source.graph(address.window(now_ms)), node_id)
     except NotFound:
+        detail = None
+    if detail is None:
         return el("div", el("div", close, nothing(f"{node_id} is not known"), cls="panel-head"), cls="panel")
     node = detail.node
     return el(
@@ -181,7 +183,12 @@ def _panel(address: Address, source: Source, now_ms: float) -> Component | None:
             cls="panel-head",
         ),
         _wrong(detail, address, now_ms),
-        el("section", el("h3", "Last hour"), *(_measure(s, node) for s in detail.series if s.name in _MEASURES)),
+        el(
+            "section",
+            el("h3", "Last hour"),
+            *(_measure(s, node) for s in detail.series if s.name in _MEASURES),
+            None if detail.series else el("p", "The collector reads it together …", cls="dimmed"),
+        ),
         _neighbours(detail, address),
         el(
             "section",
@@ -192,6 +199,16 @@ def _panel(address: Address, source: Source, now_ms: float) -> Component | None:
         ),
         cls="panel",
     )
+
+
+def _from_graph(graph: Graph, node_id: str) -> NodeDetail | None:
+    """What the map itself knows of a node, shown until the collector has told the rest."""
+    node = next((node for node in graph.nodes if node.id == node_id), None)
+    if node is None:
+        return None
+    edges = [edge for edge in graph.edges if node_id in (edge.source, edge.target)]
+    ids = {end for edge in edges for end in (edge.source, edge.target)} - {node_id}
+    return NodeDetail(node=node, edges=edges, neighbours=[n for n in graph.nodes if n.id in ids], series=[])
 
 
 def _wrong(detail: NodeDetail, address: Address, now_ms: float) -> Component | None:

@@ -20,6 +20,7 @@ from flowtrail.ui.components.markup import (
     page_head,
     reference,
 )
+from flowtrail.ui.components.scene import broken_nodes
 from flowtrail.ui.components.states import is_bad, look_of
 from flowtrail.ui.source import Source
 
@@ -34,8 +35,7 @@ def page(address: Address, source: Source, now_ms: float) -> View:
     graph = source.graph(window)
     if not graph.nodes:
         return View("Start", empty(address, source))
-    by_id = {node.id: node for node in graph.nodes}
-    broken = [by_id[i] for i in graph.broken if i in by_id]
+    broken = broken_nodes(graph)
     if not broken:
         return View("Nothing is broken", el("div", _calm(graph, address), cls="page"))
     cards = [_problem(node, _detail(source, node.id), address, now_ms) for node in broken[:MOST_CARDS]]
@@ -77,7 +77,7 @@ def empty(address: Address, source: Source) -> Component:
 
 
 def _detail(source: Source, node_id: str) -> NodeDetail | None:
-    """The node's series and example; the card does without where the collector cannot tell them."""
+    """The node's series and example; the card does without them while, or where, the collector cannot tell them."""
     try:
         return source.node(node_id)
     except CollectorError:
