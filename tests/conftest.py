@@ -3,9 +3,14 @@
 import os
 from collections.abc import Generator
 
+import hypothesis
 import pytest
 
 from tests.kafka.broker import HOW_TO_GET
+
+# A slow machine is no wrong answer: Hypothesis' own limit of 200 ms an example would make it one.
+hypothesis.settings.register_profile("flowtrail", deadline=None)
+hypothesis.settings.load_profile("flowtrail")
 
 IN_CI = os.environ.get("CI", "").lower() in {"1", "true"}
 
