@@ -1,16 +1,18 @@
 """`flowtrail flows`: search."""
 
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 from rich.table import Table
 from rich.text import Text
 
-from flowtrail.collector.api.answers import FlowList, State
+from flowtrail.collector.api.answers import FlowList, State, Tone
 
 from .asking import URL_DEFAULT, Json, Last, Url, asking, began_ms, console, print_json
 from .figures import day_and_clock, duration, printable
 from .story import badge
+
+_STATES: Final = (*State, *Tone)
 
 
 def flows(
@@ -24,13 +26,18 @@ def flows(
     ] = None,
     topic: Annotated[str | None, typer.Option(help="Only flows with an event on this topic.")] = None,
     service: Annotated[str | None, typer.Option(help="Only flows that this service took part in.")] = None,
-    state: Annotated[State | None, typer.Option(help="Only flows in this state.", metavar="STATE")] = None,
+    state: Annotated[
+        str | None,
+        typer.Option(metavar="STATE|TONE", help=f"Only flows in one of: {', '.join(_STATES)}."),
+    ] = None,
     last: Last = None,
     limit: Annotated[int, typer.Option(min=1, max=1000, help="How many flows at most.")] = 20,
     url: Url = URL_DEFAULT,
     as_json: Json = False,
 ) -> None:
     """Latest first."""
+    if state is not None and state not in _STATES:
+        raise typer.BadParameter(f"{state!r} is none of {', '.join(_STATES)}", param_hint="--state")
     with asking(url) as client:
         found = client.flows(what, topic=topic, service=service, state=state, from_ms=began_ms(last), limit=limit)
         if as_json:

@@ -179,6 +179,13 @@ def test_flows_are_listed_with_what_went_wrong(api: CannedApi, flowtrail: Termin
     ]
 
 
+@pytest.mark.parametrize("state", ["no_member", "stuck", "fail"])
+def test_flows_are_asked_for_by_state_or_by_tone(api: CannedApi, flowtrail: Terminal, state: str) -> None:
+    api.answer("/v1/flows", flow_list())
+    assert flowtrail("flows", "--state", state).status == 0
+    assert api.asked[0][1]["state"] == state
+
+
 def test_no_flow_is_a_sentence_with_a_way_on(api: CannedApi, flowtrail: Terminal) -> None:
     api.answer("/v1/flows", flow_list())
     ended = flowtrail("flows")
