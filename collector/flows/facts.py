@@ -4,9 +4,10 @@ All of it may be missing: without a poller there are no commits, some brokers li
 None then, and the states say what they could not know.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from functools import cached_property
+from typing import Final, TypeVar
 
 from .deliveries import Reader
 from .rows import CommitRow, GroupRow, Lane, LogRow, MembersRow, Place
@@ -20,6 +21,8 @@ SPANS_ARRIVE_WITHIN_MS: Final = 10_000
 READ_WITHIN_MS: Final = 10_000
 # A processing may take this many times the longest one that was seen before silence means anything.
 PATIENCE: Final = 3
+
+_Row = TypeVar("_Row")
 
 
 @dataclass(frozen=True)
@@ -41,59 +44,50 @@ class Facts:
     def readers(self, topic: str, sent_ms: float) -> list[Reader]:
         """Who is expected to read an event that was sent to `topic` at that time, by name."""
         found: dict[tuple[str, str], Reader] = {}
-        for row in self.groups:
-            if row.topic == topic and row.group and row.last_ms >= sent_ms - FORGOTTEN_AFTER_MS:
+        for row in self._groups_by_topic.get(topic, ()):
+            if row.group and row.last_ms >= sent_ms - FORGOTTEN_AFTER_MS:
                 reader = Reader(row.group, row.service)
                 found.setdefault(reader.key, reader)
-        for commit in self.commits:
-            if commit.topic == topic and commit.committed is not None:
+        for commit in self._commits_by_topic.get(topic, ()):
+            if commit.committed is not None:
                 reader = Reader(commit.group, self.service_of(commit.group))
                 found.setdefault(reader.key, reader)
         return [found[key] for key in sorted(found)]
 
-    def is_read(self, topic: str) -> bool:
-        """Whether anybody at all reads a topic, traced or not."""
-        return any(row.topic == topic for row in self.groups) or any(
-            commit.topic == topic and commit.committed is not None for commit in self.commits
-        )
-
     def service_of(self, group: str) -> str:
         """The service whose spans name the group; '' when none does."""
-        rows = [row for row in self.groups if row.group == group]
+        rows = self._groups_by_name.get(group, ()) if group else ()
         return max(rows, key=lambda row: row.last_ms).service if rows else ""
 
     def reports_spans(self, group: str) -> bool:
-        return any(row.group == group for row in self.groups)
+        return bool(group) and group in self._groups_by_name
 
-    def reports_processing(self, reader: Reader, topic: str) -> bool:
+    def reports_processing(self, reader: Reader) -> bool:
         """Whether this reader's client makes process spans at all."""
-        return any(row.processes and _is_of(row, reader) for row in self.groups)
+        return any(row.processes for row in self._rows_of(reader))
 
     def commit(self, group: str, topic: str, partition: int) -> CommitRow | None:
-        rows = [row for row in self.commits if (row.group, row.topic, row.partition) == (group, topic, partition)]
-        return rows[0] if rows else None
-
-    def has_commits(self, group: str) -> bool:
-        return any(row.group == group and row.committed is not None for row in self.commits)
+        return self._commit_at.get((group, topic, partition))
 
     def first_sign_ms(self, reader: Reader, topic: str) -> float | None:
         """When anything of this reader was seen on the topic for the first time."""
-        signs = [row.first_ms for row in self.groups if row.topic == topic and _is_of(row, reader)]
-        signs += [row.first_ms for row in self.commits if row.topic == topic and row.group == reader.group]
+        signs = [row.first_ms for row in self._rows_of(reader) if row.topic == topic]
+        signs += [row.first_ms for row in self._commits_by_group.get(reader.group, ()) if row.topic == topic]
         return min(signs, default=None)
 
     def last_sign_ms(self, reader: Reader) -> float | None:
         """When the reader was last seen to live: a span of it, or a commit that moved."""
-        signs = [row.last_ms for row in self.groups if _is_of(row, reader)]
-        signs += [row.moved_ms for row in self.commits if row.group == reader.group and row.moved_ms is not None]
+        signs = [row.last_ms for row in self._rows_of(reader)]
+        moved = [row.moved_ms for row in self._commits_by_group.get(reader.group, ())]
+        signs += [time_ms for time_ms in moved if time_ms is not None]
         return max(signs, default=None)
 
     def rate_per_s(self, reader: Reader, topic: str) -> float:
-        return sum(row.per_s for row in self.groups if row.topic == topic and _is_of(row, reader))
+        return sum(row.per_s for row in self._rows_of(reader) if row.topic == topic)
 
     def patience_ms(self, reader: Reader) -> float:
         """How long silence of this reader says nothing: the setting, or a few of its longest processings."""
-        longest = max((row.longest_ms for row in self.groups if _is_of(row, reader)), default=0.0)
+        longest = max((row.longest_ms for row in self._rows_of(reader)), default=0.0)
         return max(self.silent_after_ms, PATIENCE * longest)
 
     def members_of(self, group: str) -> MembersRow | None:
@@ -101,6 +95,36 @@ class Facts:
         row = self.members.get(group)
         return row if row is not None and row.is_listed else None
 
+    def _rows_of(self, reader: Reader) -> Sequence[GroupRow]:
+        if reader.group:
+            return self._groups_by_name.get(reader.group, ())
+        return [row for row in self._groups_by_name.get("", ()) if row.service == reader.service]
 
-def _is_of(row: GroupRow, reader: Reader) -> bool:
-    return row.group == reader.group if reader.group else (not row.group and row.service == reader.service)
+    # Facts are asked for every hop of many flows: what they are asked by is sorted once.
+
+    @cached_property
+    def _groups_by_topic(self) -> dict[str, list[GroupRow]]:
+        return _by(self.groups, lambda row: row.topic)
+
+    @cached_property
+    def _groups_by_name(self) -> dict[str, list[GroupRow]]:
+        return _by(self.groups, lambda row: row.group)
+
+    @cached_property
+    def _commits_by_topic(self) -> dict[str, list[CommitRow]]:
+        return _by(self.commits, lambda row: row.topic)
+
+    @cached_property
+    def _commits_by_group(self) -> dict[str, list[CommitRow]]:
+        return _by(self.commits, lambda row: row.group)
+
+    @cached_property
+    def _commit_at(self) -> dict[tuple[str, str, int], CommitRow]:
+        return {(row.group, row.topic, row.partition): row for row in self.commits}
+
+
+def _by(rows: Iterable[_Row], key: Callable[[_Row], str]) -> dict[str, list[_Row]]:
+    found: dict[str, list[_Row]] = {}
+    for row in rows:
+        found.setdefault(key(row), []).append(row)
+    return found

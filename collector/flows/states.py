@@ -161,7 +161,7 @@ def _open(sent: Sent, reader: Reader, open_try: Try, facts: Facts) -> Finding:
     evidence = [_span(reader.name, "polled it", open_try)]
     commit = _commit(facts, reader, sent.place)
     passed_ms = facts.passed_ms.get((reader.group, sent.place)) if sent.place else None
-    if not facts.reports_processing(reader, sent.topic):
+    if not facts.reports_processing(reader):
         return _received_only(reader, commit, passed_ms, polled_ms, evidence, facts)
     member = open_try.span.member_id
     members = facts.members_of(reader.group)

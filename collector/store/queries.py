@@ -292,11 +292,6 @@ class Queries:
         failing = "status_code = 2" if is_failing else "operation NOT IN ('receive', 'settle')"
         return self._traces("spans", f"{conditions} AND {failing}", dict(where), from_ms, to_ms, limit)
 
-    def newest_span_ms(self) -> float | None:
-        """Start of the newest span; None in an empty store."""
-        rows = self._query(f"SELECT count(), toUnixTimestamp64Nano(max(start)) FROM {self._database}.spans", {})
-        return rows[0][1] / 1e6 if rows and rows[0][0] else None
-
     def _traces(
         self, table: str, where: str, parameters: dict[str, Any], from_ms: float, to_ms: float, limit: int
     ) -> list[str]:

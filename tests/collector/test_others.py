@@ -33,9 +33,8 @@ class Told:
         emptied(store).load(gzip.decompress((RECORDED / f"{vendor}.pb.gz").read_bytes()), f"others {vendor}")
         queries = Queries(store)
         lookup = Lookup(queries, silent_after_ms=SILENT_AFTER_MS)
-        newest_ms = queries.newest_span_ms()
-        assert newest_ms is not None
         trails = lookup.trails(queries.first_traces(0, YEAR_2100_MS, 500))
+        newest_ms = max(row.end_ms for trail in trails for row in trail.spans)
         facts = lookup.facts(trails, newest_ms + 2 * SILENT_AFTER_MS)
         self.flows = [tell(trail, facts, lookup.bounds) for trail in trails]
         self.topics = [{row.topic.partition(".")[2] for row in trail.spans if row.topic} for trail in trails]
