@@ -105,7 +105,7 @@ def with_version(graph: Graph) -> Graph:
 
 def around(graph: Graph, focus: str, depth: int) -> Graph | None:
     """Return the part of a graph within `depth` edges of a node, either way; None when there is no such node."""
-    whole: "nx.Graph[str]" = nx.Graph()
+    whole: nx.Graph[str] = nx.Graph()
     whole.add_nodes_from(node.id for node in graph.nodes)
     whole.add_edges_from((edge.source, edge.target) for edge in graph.edges)
     if focus not in whole:
