@@ -1,6 +1,6 @@
 """How far one event came with one reader: the first state that the evidence supports, with that evidence. Pure.
 
-The states and what each one rests on are the table in docs (states of a hop). Two rules hold throughout: the latest
+What each state rests on stands in docs/why-a-flow-failed.md. Two rules hold throughout: the latest
 ended attempt decides, and silence is only read as a state once spans and commits have had the time to arrive.
 """
 
