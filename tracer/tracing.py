@@ -23,7 +23,6 @@ SCOPE: Final = "flowtrail.tracer"
 # The SDK cuts off links beyond its limit, by default 128 (OTEL_SPAN_LINK_COUNT_LIMIT).
 LINKS_PER_SPAN: Final = 128
 # A send whose fate is not known ends with this event instead of an error.
-UNACKNOWLEDGED_EVENT: Final = "unacknowledged"
 
 # Contexts of the records now being processed: what a send's headers were copied from. It lives in the
 # OpenTelemetry context, so that it goes wherever the program takes that.
@@ -69,7 +68,7 @@ class Tracing(Interceptor):
         try:
             span.set_attributes(spans.acknowledged_attributes(acknowledged))
             if isinstance(acknowledged.error, Unacknowledged):
-                span.add_event(UNACKNOWLEDGED_EVENT)
+                span.add_event(names.UNACKNOWLEDGED_EVENT)
             else:
                 _set_error(span, acknowledged.error)
         finally:

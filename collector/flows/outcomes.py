@@ -188,6 +188,8 @@ def _of_itself(step: Step, steps: Sequence[Step], facts: Facts) -> str | None:
             f"which {listed(readers)} reads." if readers else "which nobody reads."
         )
     if state is State.NOT_SENT:
+        if step.finding.error is None:
+            return None
         return "The event never reached Kafka: nothing that follows it can happen."
     if state is State.UNCONSUMED:
         return "It lies there until retention removes it."

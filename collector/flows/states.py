@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from flowtrail.collector.api.answers import Evidence, State, Tone
+from flowtrail.tracer.attributes import UNACKNOWLEDGED_EVENT
 
 from .deliveries import Reader, Sent, Try, error_text
 from .facts import READ_WITHIN_MS, SPANS_ARRIVE_WITHIN_MS, Facts
-from .rows import CommitRow, Place
+from .rows import CommitRow, Place, SpanRow
 from .wording import clipped, count, counted, duration, rate
 
 TONES: Final[dict[State, Tone]] = {
@@ -59,6 +60,8 @@ def judge(sent: Sent, facts: Facts) -> list[Finding]:
     sent. The list is empty only for an event that nobody has had the time to read."""
     if sent.send is not None and sent.send.is_error:
         return [_not_sent(sent)]
+    if sent.send is not None and not sent.tries and _is_unacknowledged(sent.send):
+        return [_unacknowledged(sent, sent.send)]
     readers = {reader.key: reader for reader in facts.readers(sent.topic, sent.sent_ms)} | sent.readers
     if not readers:
         return [_unread(sent, facts)]
@@ -80,6 +83,21 @@ def _not_sent(sent: Sent) -> Finding:
         error=error,
         since_ms=sent.send.end_ms,
         evidence=[_span(sent.send.service, "send failed: " + clipped(error), Try(process=sent.send))],
+    )
+
+
+def _is_unacknowledged(send: SpanRow) -> bool:
+    return send.offset is None and any(event.name == UNACKNOWLEDGED_EVENT for event in send.events)
+
+
+def _unacknowledged(sent: Sent, send: SpanRow) -> Finding:
+    """Its producer closed before an answer came, and nobody was seen to read it."""
+    return Finding(
+        State.NOT_SENT,
+        f"{send.service} closed before {sent.topic} acknowledged the event, and nobody was seen to read it.",
+        since_ms=send.end_ms,
+        evidence=[_span(send.service, "no acknowledgement before its producer closed", Try(process=send))],
+        missing=["Whether the event was stored all the same cannot be known."],
     )
 
 

@@ -179,6 +179,8 @@ def _next_step(step: Step, steps: Sequence[Step], facts: Facts) -> str | None:
     match finding.state:
         case State.NOT_SENT:
             producer = sent.send.service if sent.send else "the producer"
+            if finding.error is None:
+                return f"Let {producer} flush before it ends, and send the event again if it is missing."
             return f"Fix what {producer} sends (or the topic's limits), then have it send again."
         case State.FAILED:
             again = f"then send {sent.id} again" if sent.place else "then send the event again"

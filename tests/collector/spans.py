@@ -85,12 +85,13 @@ class World:
         partition: int = 0,
         parent: Made | None = None,
         error: tuple[str, str] | None = None,
+        is_acknowledged: bool = True,
     ) -> Made:
         attributes: dict[str, Value] = {**_operation(names.SEND), names.TOPIC: topic}
         if key:
             attributes[names.KEY] = key
         offset = -1
-        if error is None:
+        if error is None and is_acknowledged:
             offset = self.ends.get((topic, partition), 0)
             self.ends[topic, partition] = offset + 1
             attributes |= {names.PARTITION: str(partition), names.OFFSET: offset}
@@ -99,6 +100,8 @@ class World:
         made.topic, made.partition, made.offset, made.key, made.sent_ms = topic, partition, offset, key, sent_ms
         if error is not None:
             made.fail(*error)
+        elif not is_acknowledged:
+            made.otlp.events.add(name=names.UNACKNOWLEDGED_EVENT, time_unix_nano=made.otlp.end_time_unix_nano)
         return made
 
     def poll(self, service: str, group: str, events: Sequence[Made], member: str = "member-1") -> Made:

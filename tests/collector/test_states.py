@@ -318,6 +318,17 @@ def test_a_refused_send_is_not_sent_with_the_clients_error(scene: Scene) -> None
     assert flow.events[0].coordinates.offset is None
 
 
+def test_a_send_without_an_acknowledgement_is_not_sent_unless_somebody_read_it(scene: Scene) -> None:
+    lost = scene.world.send("storefront", "orders", is_acknowledged=False)
+    verdict = scene.flow(lost, LATER_MS).verdict
+    assert (verdict.state, verdict.error) == (State.NOT_SENT, None)
+    assert verdict.missing == ["Whether the event was stored all the same cannot be known."]
+    stored = scene.world.send("storefront", "orders", is_acknowledged=False)
+    stored.partition, stored.offset = 0, 0
+    scene.world.handled("payments", "payments-workers", stored)
+    assert scene.flow(stored, LATER_MS).verdict.state is State.COMPLETE
+
+
 def test_a_handler_that_failed_because_its_send_was_refused_points_at_the_send(scene: Scene) -> None:
     world = scene.world
     order = world.send("storefront", "orders")
