@@ -89,7 +89,10 @@ def main() -> int:
     parser.add_argument("--spans", type=int, default=512)
     parser.add_argument("--connections", type=int, default=4)
     parser.add_argument("--json", type=Path, help="write the result there too")
+    parser.add_argument("--quick", action="store_true", help="one round of two seconds")
     options = parser.parse_args()
+    if options.quick:
+        options.seconds, options.rounds = 2, 1
     rounds = [(floor(options), collector(options)) for _ in range(options.rounds)]
     result = {
         "spans_per_request": options.spans,
