@@ -1,9 +1,18 @@
 """Time to share of the width: work keeps its proportions, long gaps become bands."""
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowtrail.ui.components.axis import FOLD_WIDTH, MOST_FOLDS, OPEN_ROOM, make_axis
+from flowtrail.ui.components.axis import (
+    CLOCK_WIDTH,
+    FOLD_WIDTH,
+    MOST_FOLDS,
+    OPEN_ROOM,
+    SHORT_LABEL_WIDTH,
+    make_axis,
+)
 
 INTERVALS = st.lists(
     st.tuples(st.floats(0, 1e7), st.floats(0.001, 1e4)).map(lambda p: (p[0], p[0] + p[1])), min_size=1, max_size=25
@@ -36,6 +45,16 @@ def test_a_flow_without_duration_has_an_axis() -> None:
     axis = make_axis([(5, 5)], 5, 5)
     assert axis.at(5) == 0
     assert axis.ticks()[0].clock_ms == 5
+
+
+def test_labels_of_neighbouring_folds_do_not_lie_on_one_another() -> None:
+    work = [(i * 10_000.0, i * 10_000.0 + 1) for i in range(6)]
+    axis = make_axis(work, 0, 50_001)
+    shown = [fold.middle for fold, label in zip(axis.folds, axis.fold_labels(), strict=True) if label]
+    assert len(shown) > 1
+    assert all(b - a >= SHORT_LABEL_WIDTH for a, b in pairwise(shown))
+    clocks = [tick.x for tick in axis.clocks()]
+    assert all(b - a >= CLOCK_WIDTH for a, b in pairwise(clocks))
 
 
 def test_what_crosses_a_fold_says_its_length_beside() -> None:

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flowtrail.collector.api.answers import Graph
-from flowtrail.ui.components.scene import LONGEST_NAME, Scene, build, homes, shortened
+from flowtrail.ui.components.scene import LONGEST_NAME, Scene, broken_nodes, build, homes, shortened, trouble
 
 from . import scenario
 
@@ -58,6 +58,21 @@ def test_broken_things_are_listed_worst_first_with_reason_and_age(scene: Scene) 
     assert (first["word"], first["text"]) == ("failing", "payments-workers fails 6.2 % of orders")
     assert first["lasts"].replace("\u202f", " ") == "4 h 21 m"
     assert len(scene["broken"]) == 3
+
+
+def test_a_service_and_its_group_that_say_the_same_are_one_trouble(graph: Graph) -> None:
+    both = graph.model_copy(update={"broken": ["service:payments", *graph.broken]})
+    assert [node.id for node in broken_nodes(both)] == [
+        "service:payments",
+        "group:shipping-stock",
+        "topic:payments.dlq",
+    ]
+
+
+def test_trouble_names_the_node_that_has_it(graph: Graph) -> None:
+    node = graph.nodes[0].model_copy(update={"reason": "No commit moved for 41 s."})
+    assert trouble(node) == "storefront: no commit moved for 41 s."
+    assert trouble(node.model_copy(update={"reason": "storefront stands."})) == "storefront stands."
 
 
 def test_the_summary_counts_what_is_on_the_map(scene: Scene) -> None:

@@ -7,7 +7,7 @@
   const TONES = ["ok", "fail", "stuck", "slow", "quiet", "idle"];
   const REFRESH_MS = 2000;
   const [SMALLEST, LARGEST] = [0.12, 2.5];
-  const FAR = 0.5; // below this scale small text is left out
+  const FAR = 0.4; // below this scale small text is left out
 
   /* A lying cylinder: its body, and the lip at its right end. */
   const pipe = (w, height) => {

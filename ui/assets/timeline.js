@@ -67,7 +67,7 @@
       "div",
       { className: "wf-track wf-axis" },
       ticks.map((tick, i) => h("span", { key: i, className: tick.x === 0 ? "first" : "", style: { left: `${tick.x}%` } }, tick.label)),
-      folds.map((fold, i) => h("b", { key: i, style: { left: `${(fold.x0 + fold.x1) / 2}%` } }, fold.label)),
+      folds.filter((fold) => fold.label).map((fold, i) => h("b", { key: i, style: { left: `${(fold.x0 + fold.x1) / 2}%` } }, fold.label)),
       clocks.map((mark, i) => h("em", { key: i, style: mark.x > 88 ? { right: 0 } : { left: `${mark.x}%` } }, window.flowtrail.moment(mark.ms))),
     );
   };

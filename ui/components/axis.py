@@ -23,6 +23,7 @@ TICK_STEPS_MS: Final = tuple(
 TICK_WIDTH: Final = 9.0  # least percent between two ticks
 CLOCK_WIDTH: Final = 11.0
 LABEL_WIDTH: Final = 15.0
+SHORT_LABEL_WIDTH: Final = 9.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +73,14 @@ class Axis:
         return any(begin_ms <= fold.begin_ms and end_ms >= fold.end_ms for fold in self.folds)
 
     def fold_labels(self) -> list[str]:
-        """`30 s folded` for each fold; the length alone where another label is near."""
-        labels = []
+        """`30 s folded` for each fold; the length alone where another label is near, none where it would lie on it."""
+        labels: list[str] = []
+        last = -SHORT_LABEL_WIDTH
         for fold in self.folds:
+            if fold.middle - last < SHORT_LABEL_WIDTH:
+                labels.append("")
+                continue
+            last = fold.middle
             near = min((abs(fold.middle - other.middle) for other in self.folds if other is not fold), default=100.0)
             length = duration(fold.end_ms - fold.begin_ms)
             labels.append(length if min(near, fold.middle * 2) < LABEL_WIDTH else f"{length} folded")
@@ -93,7 +99,7 @@ class Axis:
         marks = []
         stretches = [(t0, t1, x0, x1) for (t0, t1), (x0, x1) in self._pieces() if not self._is_fold(t0)]
         for n, (t0, t1, x0, x1) in enumerate(stretches):
-            marks.append(Tick(x0, "0" if n == 0 else "", clock_ms=t0))
+            marks.append(Tick(x0, "0" if n == 0 and self._is_free(x0) else "", clock_ms=t0))
             if x1 - x0 < TICK_WIDTH:
                 continue
             per_ms = (x1 - x0) / (t1 - t0)

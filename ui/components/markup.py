@@ -62,8 +62,14 @@ def place(coordinates: Coordinates, href: str | None = None) -> Component:
 
 def moment(ms: float, now_ms: float | None = None, precise: bool = False) -> Component:
     """The time of day at the reader's; with `now_ms` also how long ago that was."""
-    ago = None if now_ms is None else f", {duration(max(0.0, now_ms - ms))} ago"
+    ago = None if now_ms is None else f", {since(ms, now_ms)}"
     return el("span", Clock(ms=ms, precise=precise), ago, cls="moment")
+
+
+def since(ms: float, now_ms: float) -> str:
+    """`4 h 12 m ago`; nobody needs an age's milliseconds."""
+    seconds = int((now_ms - ms) // 1_000)
+    return f"{duration(seconds * 1_000)} ago" if seconds > 0 else "just now"
 
 
 def copy_button(text: str, label: str) -> Component:

@@ -118,7 +118,7 @@ def build(
     sizes = {node.id: (_width(node, docked[node.id]), _height(docked[node.id])) for node in free}
     edges = [e for e in graph.edges if home.get(e.source) != e.target and {e.source, e.target} <= by_id.keys()]
     links = [(home.get(e.source, e.source), home.get(e.target, e.target)) for e in edges]
-    layout = place(sizes, links, before, gap_x=62, gap_y=46 if len(free) < 30 else 18)
+    layout = place(sizes, links, before, gap_x=52, gap_y=46 if len(free) < 30 else 18)
     shapes = {node.id: _shape(node, docked[node.id], layout.centres[node.id], sizes[node.id], now_ms) for node in free}
     lines = _lines(edges, by_id, home, shapes, layout)
     x, y, w, h = _box(shapes.values(), layout)
@@ -149,8 +149,17 @@ def broken_nodes(graph: Graph) -> list[Node]:
     by_id = {node.id: node for node in graph.nodes}
     distinct: dict[str, Node] = {}
     for node in (by_id[i] for i in graph.broken if i in by_id):
-        distinct.setdefault(node.reason or node.id, node)
+        distinct.setdefault(trouble(node), node)
     return list(distinct.values())
+
+
+def trouble(node: Node) -> str:
+    """What is wrong with a node, as a sentence that names it."""
+    if not node.reason:
+        return f"{node.name} is {look_of(node.state, node.tone).word}"
+    if node.name in node.reason:
+        return node.reason
+    return f"{node.name}: {node.reason[:1].lower()}{node.reason[1:]}"
 
 
 def summary(graph: Graph) -> str:
@@ -266,7 +275,7 @@ def _broken(node: Node, now_ms: float) -> Broken:
         tone=look.tone,
         glyph=look.glyph,
         word=look.word,
-        text=node.reason or f"{node.kind} {node.name}",
+        text=trouble(node),
         lasts="" if node.since_ms is None else duration(max(0.0, now_ms - node.since_ms)),
     )
 

@@ -38,7 +38,12 @@ def page(address: Address, source: Source, now_ms: float) -> View:
             el(
                 "article",
                 el("div", badge(group.state, group.tone), cls="verdict-line"),
-                el("h1", f"{name}: {group.reason}" if group.reason else f"{name} is {look.word}"),
+                el(
+                    "h1",
+                    f"{name}: {group.reason[:1].lower()}{group.reason[1:]}"
+                    if group.reason
+                    else f"{name} is {look.word}",
+                ),
                 el("p", _reads(group), cls="lead"),
                 cls=f"card verdict tone-{look.tone}",
             ),

@@ -7,13 +7,13 @@ from typing import Final
 from dash.development.base_component import Component
 
 from flowtrail.client import NotFound
-from flowtrail.collector.api.answers import Edge, Graph, Node, NodeDetail, Series
+from flowtrail.collector.api.answers import Edge, Graph, Node, NodeDetail, Series, Tone
 from flowtrail.ui.address import Address
 from flowtrail.ui.components.elements import LiveMap, MapSummary, Spark
 from flowtrail.ui.components.format import count, duration, number, rate, share
 from flowtrail.ui.components.layout import Heights
 from flowtrail.ui.components.markup import badge, el, icon, link, moment, nothing, reference, tabs
-from flowtrail.ui.components.scene import FAILING_SHARE, Scene, build, edge_tone
+from flowtrail.ui.components.scene import FAILING_SHARE, Scene, build, edge_tone, trouble
 from flowtrail.ui.components.states import is_bad, look_of
 from flowtrail.ui.source import Source
 
@@ -218,7 +218,7 @@ def _wrong(detail: NodeDetail, address: Address, now_ms: float) -> Component | N
     return el(
         "section",
         el("h3", "What is wrong" if is_bad(node.tone) else "Worth a look"),
-        el("p", node.reason or f"{node.name} is {look_of(node.state).word}", cls="strong"),
+        el("p", trouble(node), cls="strong"),
         el("p", detail.error, cls="mono why") if detail.error else None,
         el("p", "since ", moment(node.since_ms, now_ms), cls="dimmed") if node.since_ms is not None else None,
         el("p", "for example ", link(example.title, href=address.to("flow", example.id))) if example else None,
@@ -229,7 +229,7 @@ def _measure(series: Series, node: Node) -> Component:
     name, words = _MEASURES[series.name]
     values = [point.value for point in series.points]
     last = next((value for value in reversed(values) if value is not None), None)
-    loud = (series.name == "failed" and last) or (series.name == "lag" and is_bad(node.tone))
+    loud = (series.name == "failed" and last) or (series.name == "lag" and node.tone is Tone.STUCK)
     tone = look_of(node.state, node.tone).tone if loud else "quiet"
     return el(
         "div",

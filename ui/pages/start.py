@@ -20,7 +20,7 @@ from flowtrail.ui.components.markup import (
     page_head,
     reference,
 )
-from flowtrail.ui.components.scene import broken_nodes
+from flowtrail.ui.components.scene import broken_nodes, trouble
 from flowtrail.ui.components.states import is_bad, look_of
 from flowtrail.ui.source import Source
 
@@ -97,7 +97,7 @@ def _problem(node: Node, detail: NodeDetail | None, address: Address, now_ms: fl
         el(
             "div",
             el("div", badge(node.state, node.tone), since, reference(node.kind, node.name), cls="problem-line"),
-            el("h2", link(node.reason or f"{node.name} is {look.word}", href=on_map, cls="")),
+            el("h2", link(trouble(node), href=on_map, cls="")),
             el("p", detail.error, cls="cause mono") if detail and detail.error else None,
         ),
         el("dl", *_facts(node), cls="facts"),
@@ -133,7 +133,7 @@ def _facts(node: Node) -> list[Component]:
 def _telling(series: list[Series], node: Node) -> Series | None:
     """The series that shows the trouble: failures of what fails, the lag of what stands, else the events."""
     order = ("failed", "handled", "lag") if node.errors else ("lag", "handled")
-    by_name = {s.name: s for s in series if any(p.value is not None for p in s.points)}
+    by_name = {s.name: s for s in series if sum(p.value is not None for p in s.points) > 1}
     return next((by_name[name] for name in order if name in by_name), None)
 
 
