@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 
 _PARTITIONS: Final = 3
 _TIMEOUT_S: Final = 20
+_REACHED_WITHIN_S: Final = 5
 
 
 class BrokerUnreachable(Exception):
@@ -63,6 +64,7 @@ def broker(bootstrap_servers: str) -> Iterator[Broker]:
     prefix = f"demo-{secrets.token_hex(3)}."
     topics = [prefix + topic for topic in READERS]
     try:
+        admin.list_topics(timeout=_REACHED_WITHIN_S)
         _wait(admin.create_topics([NewTopic(topic, _PARTITIONS) for topic in topics], request_timeout=_TIMEOUT_S))
     except KafkaException as error:
         raise BrokerUnreachable(f"{bootstrap_servers}: {error.args[0].str()}") from error

@@ -1,6 +1,7 @@
 """Runs the demo: broker, collector, pages and shop; breaks what it was told to break; judges what Flowtrail says.
 
-run(options): 0 all right · 1 Flowtrail was wrong somewhere · 2 could not start · 130 ended by Ctrl-C before the verdict
+run(options): 0 all right · 1 Flowtrail was wrong somewhere · 2 could not start · 3 the collector gave no answer ·
+130 ended by Ctrl-C before the verdict
 """
 
 import json
@@ -66,7 +67,7 @@ def run(options: Options, console: Console | None = None) -> int:
             return 2
         except CollectorError as error:
             console.print(f"The collector could not be asked: {error}", style="red", highlight=False, markup=False)
-            return 1
+            return 3
         except Interrupted:
             console.print("Closing the shop…")
             return 0 if options.for_s is None else 130
