@@ -6,7 +6,8 @@ process that is killed has told everything that it did. Kinds of lines, beside `
     started, joined, closed, traced           of the process; `joined` when its group gave it partitions,
                                               `traced` with its tracer's own counts
     sent, not_sent                            topic, partition, offset, orders, began_ms, cause, error
-    polled, begun, handled, failed, committed topic, partition, offset, group, error
+    polled, begun, handled, failed            topic, partition, offset, group, error
+    committed                                 topic, partition, offset (the next one to read), group
     ordered, stopped                          by the supervisor: an order and its fault; a process that it ended
 """
 

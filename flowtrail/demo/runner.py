@@ -87,6 +87,7 @@ class _Run:
         self._diaries = Diaries(folder / "diaries", is_endless=options.for_s is None)
         self._pending: list[Stop | Kill] = []
         self._healthy_with: dict[str, set[str]] = {}
+        self._number_of_orders = 0
         self._truth = Truth()
         self._truth_lock = threading.Lock()
         for name in ("diaries", "logs", "collector"):
@@ -130,7 +131,7 @@ class _Run:
                 while (left_s := begin_s + step.at_s - time.monotonic()) > 0:
                     self._tick(min(left_s, _TICK_S))
                     elapsed_s = time.monotonic() - begin_s
-                    said(f"{len(self._truth.events)} events", elapsed_s)
+                    said(f"{self._number_of_orders} orders", elapsed_s)
                     if self._options.for_s is None and not is_story_told and elapsed_s > _STORY_AFTER_S:
                         is_story_told = self._tell_a_story()
                 self._do(step.what)
@@ -148,6 +149,7 @@ class _Run:
                 for extra in form.keys() & set(EXTRAS) if fault is None else ():
                     self._healthy_with.setdefault(extra, set()).add(form["order"])
                 self._shop.take(what)
+                self._number_of_orders += 1
             case Start():
                 self._shop.mend(what)
             case Stop() | Kill():

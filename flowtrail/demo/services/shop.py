@@ -128,6 +128,10 @@ class Shop:
         except KafkaError as error:
             # The group moved on without us; whoever has the partition now handles these records again.
             log.warning("could not commit: %s", error)
+            return
+        for partition, position in positions.items():
+            place = {"topic": partition.topic, "partition": partition.partition, "offset": position.offset}
+            self.diary.note("committed", **place, group=self.group)
 
     def work_for(self, seconds: float) -> None:
         """Take that long. Raises Closing when the shop closes meanwhile."""
