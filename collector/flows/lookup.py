@@ -83,9 +83,8 @@ class Lookup:
         commits += [
             row
             for row in all_commits
-            if (row.group in concerned or row.topic in topics)
-            and (row.group, row.topic, row.partition) not in known
-        ]  # fmt: skip
+            if (row.group in concerned or row.topic in topics) and (row.group, row.topic, row.partition) not in known
+        ]
         return Facts(
             now_ms=now_ms,
             groups=[row for row in groups if (row.group, row.service) in readers or row.group in concerned],

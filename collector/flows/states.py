@@ -106,9 +106,11 @@ def _unread(sent: Sent, facts: Facts) -> Finding:
     missing = [] if facts.is_broker_polled else ["No broker is polled: a group without a tracer would not be seen."]
     if age_ms < READ_WITHIN_MS:
         return Finding(
-            State.WAITING, f"Sent {duration(age_ms)} ago; no group of {sent.topic} is known yet.",
-            missing=missing, since_ms=sent.sent_ms,
-        )  # fmt: skip
+            State.WAITING,
+            f"Sent {duration(age_ms)} ago; no group of {sent.topic} is known yet.",
+            missing=missing,
+            since_ms=sent.sent_ms,
+        )
     return Finding(
         State.UNCONSUMED,
         f"Nobody reads {sent.topic}: no group is known for it.",
@@ -135,9 +137,11 @@ def _taken(sent: Sent, reader: Reader, tries: Sequence[Try], facts: Facts) -> Fi
         again = f" at attempt {len(ended)}" if len(ended) > 1 else ""
         took = duration(last.span.duration_ns / 1e6)
         return Finding(
-            State.PROCESSED, f"{reader.name} processed it{again} in {took}.",
-            since_ms=last.span.end_ms, evidence=[_span(reader.name, f"processing ended well after {took}", last)],
-        )  # fmt: skip
+            State.PROCESSED,
+            f"{reader.name} processed it{again} in {took}.",
+            since_ms=last.span.end_ms,
+            evidence=[_span(reader.name, f"processing ended well after {took}", last)],
+        )
     if last is not None and open_try is None:
         return _failed(sent, reader, ended, facts)
     assert open_try is not None
@@ -190,8 +194,9 @@ def _open(sent: Sent, reader: Reader, open_try: Try, facts: Facts) -> Finding:
         return Finding(
             State.CRASHED,
             f"{reader.name} polled {sent.id} {age} ago and never finished it: its member has left the group.",
-            since_ms=polled_ms, evidence=evidence + _commit_evidence(facts, reader, sent.place),
-        )  # fmt: skip
+            since_ms=polled_ms,
+            evidence=evidence + _commit_evidence(facts, reader, sent.place),
+        )
     if passed_ms is not None and sent.place is not None:
         lane = (sent.place.topic, sent.place.partition)
         later = facts.processed_until.get((reader.group, lane), -1) > sent.place.offset
@@ -218,8 +223,11 @@ def _open(sent: Sent, reader: Reader, open_try: Try, facts: Facts) -> Finding:
             missing=[f"{_no_members(facts, reader)}"],
         )
     return Finding(
-        State.IN_FLIGHT, f"{reader.name} has had it in hand for {age}.", since_ms=polled_ms, evidence=evidence,
-    )  # fmt: skip
+        State.IN_FLIGHT,
+        f"{reader.name} has had it in hand for {age}.",
+        since_ms=polled_ms,
+        evidence=evidence,
+    )
 
 
 def _received_only(
@@ -235,14 +243,19 @@ def _received_only(
     if commit is None or commit.committed is None or passed_ms is not None:
         done = "committed past it" if passed_ms is not None else "received it"
         return Finding(
-            State.PROCESSED, f"{reader.name} {done}; its client reports no processing.",
-            since_ms=passed_ms or polled_ms, evidence=evidence, missing=missing,
-        )  # fmt: skip
+            State.PROCESSED,
+            f"{reader.name} {done}; its client reports no processing.",
+            since_ms=passed_ms or polled_ms,
+            evidence=evidence,
+            missing=missing,
+        )
     return Finding(
         State.IN_FLIGHT,
         f"{reader.name} received it {duration(facts.now_ms - polled_ms)} ago and has not committed it.",
-        since_ms=polled_ms, evidence=evidence, missing=missing,
-    )  # fmt: skip
+        since_ms=polled_ms,
+        evidence=evidence,
+        missing=missing,
+    )
 
 
 # ── nobody has polled it ────────────────────────────────────────────────────────────────────────────────────────
@@ -251,9 +264,11 @@ def _received_only(
 def _untaken(sent: Sent, reader: Reader, facts: Facts) -> Finding:
     if sent.place is None:
         return Finding(
-            State.UNKNOWN, f"Whether {reader.name} read it cannot be known: the sender did not say where it lies.",
-            missing=[f"The send span names no offset of {sent.topic}."], since_ms=sent.sent_ms,
-        )  # fmt: skip
+            State.UNKNOWN,
+            f"Whether {reader.name} read it cannot be known: the sender did not say where it lies.",
+            missing=[f"The send span names no offset of {sent.topic}."],
+            since_ms=sent.sent_ms,
+        )
     place = sent.place
     commit = _commit(facts, reader, place)
     evidence = _commit_evidence(facts, reader, place)
@@ -263,9 +278,11 @@ def _untaken(sent: Sent, reader: Reader, facts: Facts) -> Finding:
     if log is not None and log.log_start > place.offset:
         text = f"the log of {place.topic}/{place.partition} starts at {log.log_start}"
         return Finding(
-            State.EXPIRED, f"Retention removed {place} before {reader.name} read it.", since_ms=log.seen_ms,
+            State.EXPIRED,
+            f"Retention removed {place} before {reader.name} read it.",
+            since_ms=log.seen_ms,
             evidence=[Evidence(kind="end", text=text, time_ms=log.seen_ms), *evidence],
-        )  # fmt: skip
+        )
     if commit is None and facts.processed_until.get((reader.group, (place.topic, place.partition)), -1) > place.offset:
         return _overtaken(sent, place, reader, facts)
     return _not_reached(sent, place, reader, commit, evidence, facts)
@@ -277,24 +294,34 @@ def _passed(
     passed_ms = facts.passed_ms.get((reader.group, place), commit.seen_ms)
     if not facts.reports_spans(reader.group):
         return Finding(
-            State.UNINSTRUMENTED, f"{reader.group} committed past it; it reports no spans.",
-            since_ms=passed_ms, evidence=evidence, missing=[f"{reader.group} has no tracer."],
-        )  # fmt: skip
+            State.UNINSTRUMENTED,
+            f"{reader.group} committed past it; it reports no spans.",
+            since_ms=passed_ms,
+            evidence=evidence,
+            missing=[f"{reader.group} has no tracer."],
+        )
     if facts.now_ms - max(passed_ms, sent.sent_ms) < SPANS_ARRIVE_WITHIN_MS:
         return Finding(
-            State.UNKNOWN, f"{reader.name} committed past it just now; its spans have not arrived yet.",
-            since_ms=passed_ms, evidence=evidence,
-        )  # fmt: skip
+            State.IN_FLIGHT,
+            f"{reader.name} committed past it just now; its spans are still on their way.",
+            since_ms=passed_ms,
+            evidence=evidence,
+        )
     first_sign_ms = facts.first_sign_ms(reader, place.topic)
     if first_sign_ms is not None and first_sign_ms > sent.sent_ms and (commit.first_committed or 0) > place.offset:
         return Finding(
-            State.SKIPPED, f"{reader.name} began after it, at a later offset: it was never meant for this group.",
-            tone=Tone.OK, since_ms=passed_ms, evidence=evidence,
-        )  # fmt: skip
+            State.SKIPPED,
+            f"{reader.name} began after it, at a later offset: it was never meant for this group.",
+            tone=Tone.OK,
+            since_ms=passed_ms,
+            evidence=evidence,
+        )
     return Finding(
-        State.SKIPPED, f"{reader.name} committed past {place} and never processed it.",
-        since_ms=passed_ms, evidence=evidence,
-    )  # fmt: skip
+        State.SKIPPED,
+        f"{reader.name} committed past {place} and never processed it.",
+        since_ms=passed_ms,
+        evidence=evidence,
+    )
 
 
 def _overtaken(sent: Sent, place: Place, reader: Reader, facts: Facts) -> Finding:
@@ -302,18 +329,23 @@ def _overtaken(sent: Sent, place: Place, reader: Reader, facts: Facts) -> Findin
     missing = [f"Commits of {reader.name} are not known."]
     if facts.now_ms - sent.sent_ms < max(facts.silent_after_ms, SPANS_ARRIVE_WITHIN_MS):
         return Finding(
-            State.UNKNOWN, f"{reader.name} processed later events; a span of this one has not arrived yet.",
-            since_ms=sent.sent_ms, missing=missing,
-        )  # fmt: skip
+            State.IN_FLIGHT,
+            f"{reader.name} processed later events; the spans of this one are still on their way.",
+            since_ms=sent.sent_ms,
+            missing=missing,
+        )
     first_sign_ms = facts.first_sign_ms(reader, place.topic)
     is_newcomer = first_sign_ms is not None and first_sign_ms > sent.sent_ms + facts.silent_after_ms
     return Finding(
         State.SKIPPED,
-        f"{reader.name} began after it, at a later offset." if is_newcomer
+        f"{reader.name} began after it, at a later offset."
+        if is_newcomer
         else f"{reader.name} processed later events of {place.topic}/{place.partition}, and never {place}.",
-        tone=Tone.OK if is_newcomer else None, since_ms=sent.sent_ms, missing=missing,
+        tone=Tone.OK if is_newcomer else None,
+        since_ms=sent.sent_ms,
+        missing=missing,
         evidence=[Evidence(kind="missing", text=f"no span of {reader.name} speaks of {place}", time_ms=facts.now_ms)],
-    )  # fmt: skip
+    )
 
 
 def _not_reached(
@@ -332,9 +364,11 @@ def _not_reached(
             text = f"{reader.group} is {members.state or 'empty'}: no members"
             evidence.append(Evidence(kind="members", text=text, time_ms=members.seen_ms))
             return Finding(
-                State.NO_MEMBER, f"{reader.group} has no members; {place} has waited for {duration(age_ms)}.",
-                since_ms=sent.sent_ms, evidence=evidence,
-            )  # fmt: skip
+                State.NO_MEMBER,
+                f"{reader.group} has no members; {place} has waited for {duration(age_ms)}.",
+                since_ms=sent.sent_ms,
+                evidence=evidence,
+            )
     elif quiet_ms > patience_ms:
         if members is not None:
             crew = counted(len(members.members), "member")
@@ -343,28 +377,34 @@ def _not_reached(
             return Finding(
                 State.STALLED,
                 f"{reader.name} has {crew} and has not moved for {duration(quiet_ms)}; {place} waits{behind}.",
-                since_ms=max(sign_ms or sent.sent_ms, sent.sent_ms), evidence=evidence,
-            )  # fmt: skip
+                since_ms=max(sign_ms or sent.sent_ms, sent.sent_ms),
+                evidence=evidence,
+            )
         evidence.append(
             Evidence(
-                kind="silence", time_ms=facts.now_ms,
+                kind="silence",
+                time_ms=facts.now_ms,
                 text=f"neither a span nor a commit of {reader.name} for {duration(quiet_ms)}",
             )
-        )  # fmt: skip
+        )
         is_traced = not reader.group or facts.reports_spans(reader.group)
         return Finding(
             State.NO_MEMBER if is_traced else State.STALLED,
             f"{reader.name} shows no sign of life; {place} has waited for {duration(age_ms)}. "
             f"{_no_members(facts, reader)}",
-            since_ms=sent.sent_ms, evidence=evidence, missing=[_no_members(facts, reader)],
-        )  # fmt: skip
+            since_ms=sent.sent_ms,
+            evidence=evidence,
+            missing=[_no_members(facts, reader)],
+        )
     per_s = facts.rate_per_s(reader, place.topic)
     ahead = place.offset - commit.committed if commit is not None and commit.committed is not None else None
     soon = f", about {duration(ahead / per_s * 1000)} at {rate(per_s)}" if ahead and per_s > 0 else ""
     return Finding(
-        State.WAITING, f"It has waited for {reader.name} for {duration(age_ms)}{behind}{soon}.",
-        since_ms=sent.sent_ms, evidence=evidence,
-    )  # fmt: skip
+        State.WAITING,
+        f"It has waited for {reader.name} for {duration(age_ms)}{behind}{soon}.",
+        since_ms=sent.sent_ms,
+        evidence=evidence,
+    )
 
 
 # ── words ───────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -99,9 +99,10 @@ class Poller:
         self._error = None
         topics = len({topic for topic, _ in snapshot.logs})
         self._status = f"{counted(len(snapshot.states), 'group')} and {counted(topics, 'topic')} polled" + (
-            "" if not snapshot.states or any(one.is_listed for one in snapshot.states.values())
+            ""
+            if not snapshot.states or any(one.is_listed for one in snapshot.states.values())
             else "; this broker lists no members"
-        )  # fmt: skip
+        )
 
     def _failed(self, text: str) -> None:
         if self._error is None or self._error[0] != text:

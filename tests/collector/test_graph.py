@@ -13,16 +13,22 @@ FROM_MS = 100_000.0
 def count(
     service: str, operation: str, topic: str, group: str = "", messages: int = 10, errors: int = 0, bucket: int = 80
 ) -> EdgeCount:
-    return EdgeCount(
-        service, operation, topic, group, messages, errors, {bucket: messages}, FROM_MS, TO_MS - 1000
-    )  # fmt: skip
+    return EdgeCount(service, operation, topic, group, messages, errors, {bucket: messages}, FROM_MS, TO_MS - 1000)
 
 
 def lag_of(group: str, state: str, reason: str, lag: int | None = 5) -> GroupLag:
     return GroupLag(
-        group=group, cluster_id=None, state=state, tone=Tone.STUCK, reason=reason, members=None, topics=["orders"],
-        lag=lag, no_commit=0, trend=Series(name="lag", unit="events", points=[]),
-    )  # fmt: skip
+        group=group,
+        cluster_id=None,
+        state=state,
+        tone=Tone.STUCK,
+        reason=reason,
+        members=None,
+        topics=["orders"],
+        lag=lag,
+        no_commit=0,
+        trend=Series(name="lag", unit="events", points=[]),
+    )
 
 
 def graph_of(*edges: EdgeCount, recent: bool = True, **more: object) -> Graph:

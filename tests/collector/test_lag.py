@@ -152,9 +152,13 @@ def test_changes_are_written_at_once_and_the_rest_once_a_minute() -> None:
 def test_events_that_came_to_partitions_without_a_commit_make_a_silent_group_stuck() -> None:
     ends = {("orders", 0): [(NOW_MS - 5 * MINUTE_MS, 2), (NOW_MS - 3 * MINUTE_MS, 5)]}
     seen = Observed(
-        "workers", [commit(None, moved_ms=None)], {("orders", 0): log(0, 5)}, ends=ends,
-        first_sign_ms=NOW_MS - 4 * MINUTE_MS, last_span_ms=NOW_MS - 2 * MINUTE_MS,
-    )  # fmt: skip
+        "workers",
+        [commit(None, moved_ms=None)],
+        {("orders", 0): log(0, 5)},
+        ends=ends,
+        first_sign_ms=NOW_MS - 4 * MINUTE_MS,
+        last_span_ms=NOW_MS - 2 * MINUTE_MS,
+    )
     found = group_lag(seen, NOW_MS)
     assert (found.lag, found.state) == (None, "stuck")
     assert "3 events wait" in found.reason
