@@ -311,6 +311,17 @@ def test_before_the_first_span_the_first_steps_are_shown(visit: Visit, collector
     page.wait_for_selector(".node")  # the page goes on by itself when spans come
 
 
+@pytest.mark.parametrize("visit", [NARROW], indirect=True, ids=["narrow"])
+def test_on_a_phone_the_panel_does_not_hide_what_was_picked(visit: Visit) -> None:
+    page = visit.open("/map", ".node")
+    page.locator(".port[data-id='group:payments-workers']").click()
+    expect(page.locator("#panel h2")).to_have_text("payments-workers")
+    page.wait_for_function(
+        "() => document.querySelector('.port.selected').getBoundingClientRect().bottom "
+        "< document.querySelector('#panel').getBoundingClientRect().top"
+    )
+
+
 def test_the_map_is_used_by_keyboard(visit: Visit) -> None:
     page: Page = visit.open("/map", ".node")
     page.locator(".node[data-id='topic:stock'] .main").focus()

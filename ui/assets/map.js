@@ -174,8 +174,10 @@
         if (width !== innerWidth) { width = innerWidth; fit(); return; }
         const picked = svg.current.querySelector(".selected");
         if (!picked) return;
-        const over = picked.getBoundingClientRect().right + 40 - svg.current.getBoundingClientRect().right;
-        if (over > 0) show({ ...view.current, x: view.current.x - over });
+        const [own, room] = [picked.getBoundingClientRect(), svg.current.getBoundingClientRect()];
+        const right = Math.max(0, own.right + 40 - room.right);
+        const below = Math.max(0, own.bottom + 20 - room.bottom);
+        if (right || below) show({ ...view.current, x: view.current.x - right, y: view.current.y - below });
       });
       observer.observe(svg.current);
       return () => observer.disconnect();
