@@ -26,6 +26,8 @@ _log = logging.getLogger("flowtrail.tracer")
 REPORT_EVERY_S = 60.0
 # At exit a collector that hangs may cost this long, not the exporter's whole timeout.
 SHUTDOWN_TIMEOUT_S = 5.0
+# An exporter that was shut down gives up what it is at; one that does not is left behind.
+GIVE_UP_TIMEOUT_S = 1.0
 # Where the stock exporters log every batch that fails.
 EXPORTER_LOGGERS = (
     "opentelemetry.exporter.otlp.proto.http.trace_exporter",
@@ -66,6 +68,7 @@ class CountingProcessor(SpanProcessor):
         # Neither takes a lock that Python code could hold: the garbage collector may end a span inside any call.
         # An Event in the queue is set when all before it are out.
         self._queue: deque[ReadableSpan | threading.Event] = deque()
+        self._in_hand: deque[int] = deque()  # spans of the batch that the exporter has, if it has one
         self._wake: SimpleQueue[None] = SimpleQueue()
         self._is_woken = False
         self._reported = 0
@@ -108,8 +111,10 @@ class CountingProcessor(SpanProcessor):
         while (left := self._take()) is not None:
             if not isinstance(left, threading.Event):
                 self._counts.drop(1)
-        self._report()
         self._exporter.shutdown()
+        self._thread.join(GIVE_UP_TIMEOUT_S)
+        self._settle(is_sent=False)
+        self._report()
         self._hush.remove()
 
     def _run(self) -> None:
@@ -156,16 +161,25 @@ class CountingProcessor(SpanProcessor):
     def _export(self, batch: list[ReadableSpan]) -> None:
         if not batch:
             return
+        self._in_hand.append(len(batch))
         try:
             is_sent = self._exporter.export(batch) is SpanExportResult.SUCCESS
         except Exception as error:
             is_sent = False
             self._hush.last = f"{type(error).__name__}: {error}"
+        self._settle(is_sent=is_sent)
+
+    def _settle(self, *, is_sent: bool) -> None:
+        """Count the batch in hand, once: a shutdown that ran out of time may have counted it as dropped already."""
+        try:
+            spans = self._in_hand.pop()
+        except IndexError:
+            return
         if is_sent:
-            self._counts.export(len(batch))
+            self._counts.export(spans)
             self._hush.last = ""
         else:
-            self._counts.drop(len(batch))
+            self._counts.drop(spans)
             self._report()
 
     def _report(self) -> None:
