@@ -20,8 +20,9 @@ def ui(
     from flowtrail.ui.app import run
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    # As the first process of a container there is no default for SIGTERM: it would be ignored.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    # Both: the first process of a container has no default for SIGTERM, a shell's background job none for SIGINT.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: sys.exit(0))
     try:
         run(url, host, port)
     except OSError as error:
