@@ -21,6 +21,8 @@ from .topology import RECENT_MS, Seen, around, build
 HOUR_MS: Final = 3_600_000
 DAY_MS: Final = 24 * HOUR_MS
 NOW_MS: Final = 60_000
+# Exporters batch for five seconds by default: a step of a series that ended later would seem to fall to nothing.
+SPANS_ON_THEIR_WAY_MS: Final = 5_000
 # A map that is looked at asks every second or two; lag is polled every few seconds at most.
 LAG_KEPT_S: Final = 1.0
 CALLS_KEPT_S: Final = 10.0
@@ -98,7 +100,8 @@ class GraphLookup:
         step_ms = 60_000 if now_ms - first_ms > 20 * 60_000 else 10_000
         counts = self._queries.edge_series(now_ms - HOUR_MS, now_ms, step_ms, where)
         begin = int(max(first_ms, now_ms - HOUR_MS) // step_ms)
-        steps = [float(step * step_ms) for step in range(begin, int(now_ms // step_ms) + 1)]
+        end = int((now_ms - SPANS_ON_THEIR_WAY_MS) // step_ms)
+        steps = [float(step * step_ms) for step in range(begin, max(end, begin + 1))]
         failed = self._queries.frequent_errors(where, now_ms - HOUR_MS, now_ms)
         lag = next((one for one in self.lag(now_ms).groups if one.group == name), None) if kind == "group" else None
         return detail(

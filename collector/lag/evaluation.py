@@ -168,13 +168,14 @@ def _state(
     quiet = duration(now_ms - moved_ms)
     lag = (lag or 0) + unread
     behind = counted(lag, "event")
+    waits = "waits" if lag == 1 else "wait"
     if members is not None and not members.members and now_ms - sign_ms > min(silent_after_ms, 10_000):
-        return "no_member", f"It has no members; {behind} wait."
+        return "no_member", f"It has no members; {behind} {waits}."
     if now_ms - sign_ms > silent_after_ms:
         if members is None:
-            return "stuck", f"No commit moved and no span came for {quiet}; {behind} wait. Members are not listed."
+            return "stuck", f"No commit moved and no span came for {quiet}; {behind} {waits}. Members are not listed."
         crew = counted(len(members.members), "member")
-        return "stuck", f"{crew} listed, no commit moved for {quiet}; {behind} wait."
+        return "stuck", f"{crew} listed, no commit moved for {quiet}; {behind} {waits}."
     standing = _standing(seen, partitions, now_ms, silent_after_ms)
     if standing is not None:
         return "stuck", standing
