@@ -220,6 +220,9 @@ def _group(name: str, seen: Seen, lag: GroupLag | None, service: str | None) -> 
         state, tone, reason = "stuck", Tone.STUCK, lag.reason
         moved = [row.committed_at_ms for row in lag.partitions if row.lag and row.committed_at_ms is not None]
         since_ms = min(moved, default=None)
+        if since_ms is not None and lag.oldest_ms is not None:
+            # A partition may have been quiet for long before the event that waits there came.
+            since_ms = max(since_ms, seen.to_ms - lag.oldest_ms)
     node = _node("group", name, state, tone, reason, since_ms, total, seen, total.durations)
     return node.model_copy(
         update={

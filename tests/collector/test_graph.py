@@ -1,6 +1,6 @@
 """The graph from counts: who is failing, stuck or unread, and what changed."""
 
-from flowtrail.collector.api.answers import Graph, GroupLag, Node, Series, Tone
+from flowtrail.collector.api.answers import Graph, GroupLag, Node, PartitionLag, Series, Tone
 from flowtrail.collector.flows.rows import LogRow
 from flowtrail.collector.graph.change import compare
 from flowtrail.collector.graph.topology import Seen, around, build, quantile
@@ -29,6 +29,21 @@ def lag_of(group: str, state: str, reason: str, lag: int | None = 5) -> GroupLag
         no_commit=0,
         trend=Series(name="lag", unit="events", points=[]),
     )
+
+
+def standing_since(committed_at_ms: float, oldest_ms: float) -> GroupLag:
+    """A lag whose one partition last moved at that time, and whose oldest event has waited for that long."""
+    row = PartitionLag(
+        topic="orders",
+        partition=0,
+        committed=5,
+        log_start=0,
+        log_end=10,
+        lag=5,
+        lost=0,
+        committed_at_ms=committed_at_ms,
+    )
+    return lag_of("legacy", "stuck", "It stands.").model_copy(update={"partitions": [row], "oldest_ms": oldest_ms})
 
 
 def graph_of(*edges: EdgeCount, recent: bool = True, **more: object) -> Graph:
@@ -87,6 +102,13 @@ def test_failures_of_an_hour_ago_are_over() -> None:
 def test_refused_sends_make_the_producer_failing() -> None:
     graph = graph_of(count("storefront", "send", "orders", errors=1), ORDERS[1])
     assert node(graph, "service:storefront").reason == "storefront could not send 10\u202f% of its events to orders."
+
+
+def test_a_group_is_stuck_since_its_last_commit_but_no_longer_than_its_oldest_event_has_waited() -> None:
+    quiet_before = graph_of(*ORDERS, lags=[standing_since(TO_MS - 90_000, oldest_ms=20_000)])
+    assert node(quiet_before, "group:legacy").since_ms == TO_MS - 20_000
+    fell_behind = graph_of(*ORDERS, lags=[standing_since(TO_MS - 30_000, oldest_ms=60_000)])
+    assert node(fell_behind, "group:legacy").since_ms == TO_MS - 30_000
 
 
 def test_a_group_whose_lag_stands_still_is_stuck_and_has_its_edge_without_any_span() -> None:
