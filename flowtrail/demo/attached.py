@@ -15,14 +15,14 @@ def main(arguments: list[str]) -> int:
     end_with_parent()
     match arguments:
         case ["collector"]:
-            from flowtrail.collector import service
+            from flowtrail.collector.service import run as collect
             from flowtrail.collector.settings import Settings
 
-            service.run(Settings())
+            collect(Settings())
         case ["ui", api_url, host, port]:
-            from flowtrail.ui import app
+            from flowtrail.ui.app import run as show
 
-            app.run(api_url, host, int(port))
+            show(api_url, host, int(port))
         case _:
             print("collector, or ui API_URL HOST PORT", file=sys.stderr)
             return 2
