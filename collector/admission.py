@@ -62,4 +62,5 @@ def admit(data: bytes, content_type: str, content_encoding: str, max_body_bytes:
 
 
 def too_large(message: str) -> Refusal:
+    """Return the refusal of a body over the limit, folded or unfolded; `message` says which limit."""
     return Refusal(413, RESOURCE_EXHAUSTED, "too_large", message)

@@ -69,7 +69,8 @@ class OtlpHttpReceiver:
             await _answer(send, 200, content_type, b"{}" if content_type == JSON else b"", [])
 
     def close(self) -> None:
-        self._threads.shutdown()
+        """Take no more bodies. One that is being parsed is not waited for: its sender has no answer and comes again."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def _take(self, scope: Scope, headers: dict[bytes, bytes], content_type: str, receive: Receive) -> None:
         """Return when the request's body is durable. Raises Refusal or _Gone."""

@@ -3,6 +3,8 @@
 import asyncio
 import gzip
 import json
+import random
+import threading
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import closing
@@ -19,7 +21,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from flowtrail.collector.journal.contract import Appended, JournalFull
 from flowtrail.collector.journal.group_commit import GroupCommit
 from flowtrail.collector.journal.sqlite import SqliteJournal
-from flowtrail.collector.receivers.decompression import NotGzip, TooLarge, gunzip
+from flowtrail.collector.receivers import otlp_http
+from flowtrail.collector.receivers.decompression import MOST_MEMBERS, NotGzip, TooLarge, gunzip
 from flowtrail.collector.receivers.otlp_http import OtlpHttpReceiver
 
 from .otlp_bodies import body, request, send, span
@@ -186,6 +189,28 @@ class FullJournal(SqliteJournal):
         raise JournalFull("the journal is full")
 
 
+def test_closing_waits_for_no_body_that_is_being_parsed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    is_parsing, may_end = threading.Event(), threading.Event()
+
+    def slow(*_: object) -> bytes:
+        is_parsing.set()
+        may_end.wait(20)
+        return b""
+
+    monkeypatch.setattr(otlp_http, "admit", slow)
+    with closing(Collector(tmp_path)) as collector:
+        sender = threading.Thread(target=collector.post, args=(b"x" * 50_000, PROTOBUF))
+        sender.start()
+        assert is_parsing.wait(20)
+        closer = threading.Thread(target=collector.receiver.close)
+        closer.start()
+        closer.join(10)
+        is_closed = not closer.is_alive()
+        may_end.set()
+        sender.join()
+        assert is_closed
+
+
 def test_a_full_journal_tells_senders_when_to_come_back(tmp_path: Path) -> None:
     full = FullJournal(tmp_path / "journal", max_bytes=1, required=["store"])
     with closing(Collector(tmp_path, full)) as collector:
@@ -256,6 +281,18 @@ def test_a_bomb_costs_no_more_than_the_limit() -> None:
     folded = bomb.compress(b"\0" * 50_000_000) + bomb.flush()
     with pytest.raises(TooLarge):
         gunzip(folded, 1000)
+
+
+def test_a_stream_of_very_many_members_is_refused_before_they_are_all_unfolded() -> None:
+    member = gzip.compress(b"x")
+    assert gunzip(member * MOST_MEMBERS, 10**6) == b"x" * MOST_MEMBERS
+    with pytest.raises(NotGzip, match="members"):
+        gunzip(member * 50_000, 10**6)
+
+
+def test_a_large_member_is_unfolded_whole_however_it_is_cut() -> None:
+    data = random.Random(7).randbytes(300_000) + b"\0" * 3_000_000
+    assert gunzip(gzip.compress(data) + gzip.compress(b"end") + b"\0" * 100_000, len(data) + 3) == data + b"end"
 
 
 @given(st.binary(max_size=200))
