@@ -12,6 +12,7 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from flowtrail.collector.exporters.otlp_http import READER, exporter, retry_after_s
+from flowtrail.collector.journal.delivery import Unavailable
 from flowtrail.collector.journal.sqlite import SqliteJournal
 
 from .otlp_bodies import body, span
@@ -144,6 +145,19 @@ def test_a_request_that_the_endpoint_refuses_is_set_aside_and_the_others_arrive(
             pass
         assert endpoint.spans() == ids[:4] + ids[5:]
         assert journal.count_set_aside(READER) == 1
+
+
+@pytest.mark.parametrize("status", [301, 302, 304, 307])
+def test_a_redirect_is_no_delivery(tmp_path: Path, endpoint: Endpoint, status: int) -> None:
+    endpoint.answers = [(status, {"location": "/elsewhere"})]
+    with opened(tmp_path) as journal:
+        ids = append(journal, 2)
+        sending = exporter(journal, endpoint.url)
+        with pytest.raises(Unavailable, match=f"{status} and points to /elsewhere"):
+            sending.step()
+        assert journal.depth(READER).requests == 2
+        sending.step()
+        assert endpoint.spans() == ids
 
 
 @pytest.mark.parametrize(
