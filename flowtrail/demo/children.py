@@ -15,10 +15,16 @@ from pathlib import Path
 from typing import Final
 
 CLOSED_WITHIN_S: Final = 4.0
+# What a person has set for services and a collector of their own: a store, a sampler, an exporter's credentials. None
+# of it is meant for the demo, which would write into that store.
+_NOT_INHERITED: Final = ("FLOWTRAIL_", "OTEL_")
 
 
 class Child:
-    """A Python process that runs `module`; what it prints goes into `{logs}/{name}.log`."""
+    """A Python process that runs `module`; what it prints goes into `{logs}/{name}.log`.
+
+    It gets `environment`, and of this process's own what configures neither Flowtrail nor OpenTelemetry.
+    """
 
     def __init__(
         self, name: str, module: str, arguments: Sequence[str], environment: Mapping[str, str], logs: Path
@@ -31,7 +37,7 @@ class Child:
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, **environment},
+                env={**_inherited(os.environ), **environment},
                 start_new_session=True,  # Ctrl-C reaches the supervisor alone, which ends the others in order
             )
 
@@ -77,6 +83,10 @@ class Child:
     def __repr__(self) -> str:
         state = "running" if self.is_alive else f"ended with {self._process.returncode}"
         return f"<Child {self.name} {self.pid} {state}>"
+
+
+def _inherited(environment: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in environment.items() if not name.upper().startswith(_NOT_INHERITED)}
 
 
 class EndedByItself(Exception):
