@@ -2,7 +2,7 @@
 
 record.py           what an interceptor sees, whatever the client
 interceptor.py      the shape of an interceptor (KIP-42) and the chain that runs them
-headers.py          trace context in and out of record headers
+headers.py          trace context in and out of record headers, by OpenTelemetry's propagators (propagation.py)
 spans.py            records to attributes and links, by the semantic conventions
 tracing.py          the interceptor that makes spans, and the span around processing
 processing.py       `with process(record):` and `for record in processing(consumer):`

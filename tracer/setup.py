@@ -11,7 +11,7 @@ import logging
 import os
 import sys
 import uuid
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from opentelemetry import trace
 from opentelemetry.trace import TracerProvider
@@ -20,9 +20,13 @@ from .counts import COUNTS
 from .tracing import TRACING
 
 if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import SpanLimits
     from opentelemetry.sdk.trace.export import SpanExporter
 
 _log = logging.getLogger("flowtrail.tracer")
+
+# Of attributes, events and links, as the specification has it ("Attribute limits", "Span limits").
+DEFAULT_LIMIT: Final = 128
 
 _is_exit_watched = False
 
@@ -34,12 +38,24 @@ def set_up(service: str | None = None, *, tracer_provider: TracerProvider | None
     one is made that exports over OTLP, and becomes the global one. `service` is its `service.name`, before
     OTEL_SERVICE_NAME. Raises nothing for a variable that cannot be understood: the default counts, and a line says so.
     """
-    TRACING.use(tracer_provider)
-    if tracer_provider is None and isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
-        trace.set_tracer_provider(_make_provider(service))
+    if tracer_provider is None and not _has_provider():
+        try:
+            trace.set_tracer_provider(_make_provider(service))
+        except Exception as error:
+            _log.error("no spans are made, the OpenTelemetry SDK cannot be set up: %s", error)
     elif service is not None:
         _log.info("the program has its own tracer provider: it names the service, not service=%r", service)
+    TRACING.use(tracer_provider)
     _watch_exit()
+
+
+def _has_provider() -> bool:
+    """Whether the program has set a global tracer provider."""
+    try:
+        return not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
+    except Exception as error:  # there is none of the name that the variable gives
+        _log.warning("OTEL_PYTHON_TRACER_PROVIDER is not known here, it is left out: %s", error or type(error).__name__)
+        return False
 
 
 def _make_provider(service: str | None) -> TracerProvider:
@@ -53,7 +69,7 @@ def _make_provider(service: str | None) -> TracerProvider:
     resource = Resource.create({SERVICE_NAME: service} if service else {})
     if not resource.attributes.get(SERVICE_INSTANCE_ID):
         resource = resource.merge(Resource({SERVICE_INSTANCE_ID: str(uuid.uuid4())}))
-    provider = SdkProvider(resource=resource)
+    provider = SdkProvider(resource=resource, span_limits=_limits())
     for name in _variable("OTEL_TRACES_EXPORTER", "otlp").split(","):
         match name.strip():
             case "otlp":
@@ -78,6 +94,18 @@ def _make_provider(service: str | None) -> TracerProvider:
             case other:
                 _log.warning("OTEL_TRACES_EXPORTER: %r is not known here (otlp, console, none); it is left out", other)
     return provider
+
+
+def _limits() -> "SpanLimits":
+    """The limits that the variables set. One that is no number makes the SDK raise: then all have their defaults."""
+    from opentelemetry.sdk.trace import SpanLimits
+
+    try:
+        return SpanLimits()
+    except ValueError as error:
+        _log.warning("%s; the default limits are used", error)
+    default, none = DEFAULT_LIMIT, SpanLimits.UNSET
+    return SpanLimits(default, default, default, default, default, default, none, none)
 
 
 def _otlp_exporter() -> "SpanExporter":

@@ -22,8 +22,6 @@ from .record import Acknowledged, Client, Committed, Header, Outgoing, Polled, R
 SCOPE: Final = "flowtrail.tracer"
 # The SDK cuts off links beyond its limit, by default 128 (OTEL_SPAN_LINK_COUNT_LIMIT).
 LINKS_PER_SPAN: Final = 128
-# A send whose fate is not known ends with this event instead of an error.
-
 # Contexts of the records now being processed: what a send's headers were copied from. It lives in the
 # OpenTelemetry context, so that it goes wherever the program takes that.
 _RECEIVED: Final = context.create_key("flowtrail-received")
@@ -40,7 +38,11 @@ class Tracing(Interceptor):
 
     def use(self, provider: TracerProvider | None) -> None:
         """Make spans by this provider from now on; None: by the global one, whenever that is set."""
-        self._tracer: Tracer = trace.get_tracer(SCOPE, tracer_provider=provider)
+        try:
+            self._tracer: Tracer = trace.get_tracer(SCOPE, tracer_provider=provider)
+        except Exception as error:  # OTEL_PYTHON_TRACER_PROVIDER names one that is not there: `set_up` may make one
+            COUNTS.fail("opentelemetry", "get_tracer", error)
+            self._tracer = trace.NoOpTracer()
         self._provider = provider
 
     def forget_sends(self) -> None:

@@ -101,10 +101,69 @@ def test_an_exporter_that_cannot_be_made_does_not_stop_the_program(
     assert "spans are made but not exported" in caplog.text
 
 
-def run(program: str) -> str:
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "abc"),
+        ("OTEL_SPAN_LINK_COUNT_LIMIT", "1.5"),
+        ("OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT", "-1"),
+    ],
+)
+def test_a_limit_that_makes_no_sense_gives_way_to_the_default_limits(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, name: str, text: str
+) -> None:
+    monkeypatch.setenv("OTEL_TRACES_EXPORTER", "none")
+    default = vars(made()._span_limits)
+    monkeypatch.setenv(name, text)
+    assert vars(made()._span_limits) == default
+    (line,) = caplog.messages
+    assert line.startswith(name)
+    assert line.endswith("the default limits are used")
+
+
+def test_a_limit_that_makes_sense_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_TRACES_EXPORTER", "none")
+    monkeypatch.setenv("OTEL_SPAN_LINK_COUNT_LIMIT", "7")
+    assert made()._span_limits.max_links == 7
+
+
+NONSENSE = [
+    ("OTEL_SPAN_EVENT_COUNT_LIMIT", "many"),
+    ("OTEL_PROPAGATORS", "tracecontext,pigeon"),
+    ("OTEL_PYTHON_TRACER_PROVIDER", "nobody"),
+    ("OTEL_TRACES_SAMPLER", "sometimes"),
+    ("OTEL_TRACES_SAMPLER_ARG", "7"),
+    ("OTEL_RESOURCE_ATTRIBUTES", "region,=,a=%zz"),
+    ("OTEL_EXPERIMENTAL_RESOURCE_DETECTORS", "nose"),
+    ("OTEL_TRACES_EXPORTER", "pigeon"),
+    ("OTEL_EXPORTER_OTLP_PROTOCOL", "smoke"),
+    ("OTEL_EXPORTER_OTLP_ENDPOINT", "nowhere"),
+    ("OTEL_EXPORTER_OTLP_COMPRESSION", "zip"),
+    ("OTEL_EXPORTER_OTLP_HEADERS", "a"),
+    ("OTEL_EXPORTER_OTLP_TIMEOUT", "soon"),
+    ("OTEL_BSP_MAX_QUEUE_SIZE", "x"),
+    ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "0"),
+    ("OTEL_BSP_SCHEDULE_DELAY", "-5"),
+]
+
+
+@pytest.mark.parametrize("names", [[name] for name, _ in NONSENSE[:3]] + [[name for name, _ in NONSENSE]])
+def test_variables_that_make_no_sense_raise_nothing_into_the_program(names: list[str]) -> None:
+    nonsense = {name: text for name, text in NONSENSE if name in names}
+    printed = run(
+        "import flowtrail, types\n"
+        "flowtrail.instrument(service='orders')\n"
+        "record = types.SimpleNamespace(topic='t', partition=0, offset=1, key=None, value=b'', headers=[])\n"
+        "with flowtrail.process(record) as span: print(span.is_recording())",
+        nonsense,
+    )
+    assert printed == "True\n"
+
+
+def run(program: str, variables: dict[str, str] | None = None) -> str:
     finished = subprocess.run(
         [sys.executable, "-c", program],
-        env=os.environ | {"OTEL_TRACES_EXPORTER": "none"},
+        env=os.environ | {"OTEL_TRACES_EXPORTER": "none"} | (variables or {}),
         capture_output=True,
         text=True,
         timeout=60,
