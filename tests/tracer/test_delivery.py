@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import weakref
 from collections.abc import Iterator
 from typing import Any
@@ -17,7 +18,7 @@ import flowtrail
 from flowtrail.demo.embedded_broker import KAFKA_PYTHON_OPTIONS, EmbeddedBroker
 from flowtrail.tracer import attributes as names
 from flowtrail.tracer.clients.kafka_python import KafkaConsumer, KafkaProducer
-from flowtrail.tracer.clients.kafka_python.known import KNOWN, known_of
+from flowtrail.tracer.clients.kafka_python.known import KNOWN, Known, everyone, known_of
 
 from .spans import Spans, attributes, wait_until
 
@@ -140,6 +141,34 @@ def test_a_consumer_whose_listener_knows_it_is_collected(spans: Spans, broker: E
         return watched() is None
 
     wait_until(is_gone, "the consumer is collected")
+
+
+def test_all_clients_are_found_while_other_threads_make_and_lose_some() -> None:
+    class Client:
+        """Stands for a producer."""
+
+    def make_and_lose() -> None:
+        while not is_over.is_set():
+            for client in [Client() for _ in range(50)]:
+                KNOWN[client] = Known({}, cluster)
+
+    cluster = Client()
+    clients = [Client() for _ in range(50)]
+    for client in clients:
+        KNOWN[client] = Known({}, cluster)
+    mine = {id(KNOWN[client]) for client in clients}
+    before_s = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    is_over = threading.Event()
+    other = threading.Thread(target=make_and_lose)
+    other.start()
+    try:
+        for _ in range(300):
+            assert mine <= {id(known) for known in everyone()}
+    finally:
+        is_over.set()
+        other.join()
+        sys.setswitchinterval(before_s)
 
 
 def run(program: str, broker: EmbeddedBroker) -> list[dict[str, Any]]:

@@ -49,8 +49,15 @@ class Known:
 KNOWN: "weakref.WeakKeyDictionary[Any, Known]" = weakref.WeakKeyDictionary()
 
 
+def everyone() -> list[Known]:
+    """Return what is known of each client that exists; other threads may make clients meanwhile."""
+    # `KNOWN.values()` would raise then: it goes through the dictionary step by step, `keyrefs` copies it at once.
+    clients = [reference() for reference in KNOWN.keyrefs()]
+    return [known for client in clients if client is not None and (known := KNOWN.get(client)) is not None]
+
+
 def _forget_sends_of_parent() -> None:
-    for known in list(KNOWN.values()):
+    for known in everyone():
         known.unacknowledged.clear()
 
 

@@ -12,7 +12,7 @@ from flowtrail.tracer.interceptor import SEQUENCE
 from flowtrail.tracer.record import Acknowledged, Header, Outgoing, Unacknowledged
 from flowtrail.tracer.tracing import CHAIN
 
-from .known import KNOWN, WHERE, Known, known_of
+from .known import KNOWN, WHERE, Known, everyone, known_of
 
 # Headers came with Kafka 0.11 (KIP-82); kafka-python refuses them when it speaks to an older broker.
 _FIRST_WITH_HEADERS: Final = (0, 11)
@@ -79,8 +79,11 @@ def close(original: Callable[..., Any], producer: Any, timeout: Any, null_logger
 
 def give_up_unacknowledged() -> None:
     """End, with what is known, every send of this process that was not answered: the process is about to exit."""
-    for known in list(KNOWN.values()):
-        _give_up(known)
+    try:
+        for known in everyone():
+            _give_up(known)
+    except Exception as error:
+        COUNTS.fail(WHERE, "exit", error)
 
 
 def _send_fitting(
