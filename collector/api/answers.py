@@ -225,6 +225,7 @@ class FlowSummary(Answer):
     services: list[str]
     events: int
     spans: int
+    truncated: bool = Field(False, description="the flow is larger than a line reads: this tells its beginning")
     state: State
     tone: Tone
     sentence: str

@@ -120,9 +120,8 @@ def _example(asked: Question, kind: str, name: str, is_failing: bool) -> FlowSum
     column = {"service": "service", "topic": "topic", "group": "group_name"}[kind]
     hour_ms = 3_600_000
     seeds = asked.sources.queries.latest_traces({column: name}, asked.now_ms - hour_ms, asked.now_ms, is_failing, 5)
-    trails = asked.sources.lookup.trails(seeds)
-    facts = asked.sources.lookup.facts(trails, asked.now_ms)
-    lines = [summarise(trail, facts) for trail in trails]
+    lookup = asked.sources.lookup
+    lines = [summarise(trail, facts) for trail, facts in lookup.with_facts(lookup.trails(seeds), asked.now_ms)]
     loud = [line for line in lines if line.tone.value in ("fail", "stuck")]
     return next(iter(loud or lines), None)
 
@@ -157,10 +156,10 @@ def _why(asked: Question) -> Verdict:
 def _event(asked: Question) -> Event:
     lookup, values = asked.sources.lookup, asked.values
     place = Place(values["topic"], values["partition"], values["offset"])
-    trail = lookup.trail(place)
-    found = tell_event(trail, lookup.facts([trail], asked.now_ms), place) if trail else None
     cluster = values.get("cluster")
-    if found is None or (cluster and found.coordinates.cluster_id not in (None, cluster)):
+    trail = lookup.trail(place, cluster)
+    found = tell_event(trail, lookup.facts([trail], asked.now_ms), place, cluster) if trail else None
+    if found is None:
         raise NotThere(f"No span speaks of {place}. {_ARRIVE} Otherwise neither its sender nor a reader has a tracer.")
     return found
 

@@ -14,6 +14,7 @@ class Material:
     def __init__(self) -> None:
         self.traces: set[str] = set()
         self.places: set[Place] = set()
+        self.cut: set[str | Place] = set()  # traces and places that have more than was loaded
         self._spans: dict[Context, SpanRow] = {}
         self._by_trace: dict[str, set[Context]] = {}
         self._children: dict[Context, set[Context]] = {}

@@ -123,6 +123,7 @@ class SpeakerRow:
     place: Place
     operation: str
     context: Context
+    cluster_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,14 +46,15 @@ def search(queries: Queries, lookup: Lookup, asked: Search, now_ms: float) -> Fl
     seeds = _seeds(queries, asked)
     found: dict[str, FlowSummary] = {}
     examined: set[str] = set()
-    done = 0
+    done, is_whole = 0, True
     at_once = SEEDS_AT_ONCE_FILTERED if asked.state or asked.topic or asked.service else SEEDS_AT_ONCE
     for begin in range(0, min(len(seeds), MOST_SEEDS), at_once):
         chunk = seeds[begin : begin + at_once]
         done = begin + len(chunk)
-        trails = [trail for trail in lookup.trails(chunk, LINE_BOUNDS) if trail.id not in examined]
-        facts = lookup.facts(trails, now_ms)
-        for trail in trails:
+        looked_up = lookup.find(chunk, LINE_BOUNDS)
+        is_whole = is_whole and looked_up.is_whole
+        fresh = [trail for trail in looked_up.trails if trail.id not in examined]
+        for trail, facts in lookup.with_facts(fresh, now_ms):
             examined.add(trail.id)
             if not any(row.operation not in ("receive", "settle") for row in trail.spans):
                 continue  # a poll or a commit alone is no flow
@@ -67,7 +68,7 @@ def search(queries: Queries, lookup: Lookup, asked: Search, now_ms: float) -> Fl
     return FlowList(
         flows=flows[: asked.limit],
         examined=len(examined),
-        truncated=len(flows) > asked.limit or done < len(seeds),
+        truncated=len(flows) > asked.limit or done < len(seeds) or not is_whole,
         from_ms=asked.from_ms,
         to_ms=asked.to_ms,
     )

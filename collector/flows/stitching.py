@@ -77,6 +77,11 @@ class Trail:
         """The flow's id: the trace id of its first span."""
         return self.start.trace_id
 
+    @property
+    def clusters(self) -> frozenset[str]:
+        """The clusters that its spans name; empty where no client says its cluster."""
+        return frozenset(row.cluster_id for row in self.spans if row.cluster_id)
+
 
 def takes_many(row: SpanRow) -> bool:
     """Whether a span took messages without being about one of them: a poll, a receive call, a batch."""

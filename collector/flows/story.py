@@ -74,15 +74,20 @@ def summarise(trail: Trail, facts: Facts) -> FlowSummary:
         services=list(dict.fromkeys(row.service for row in trail.spans)),
         events=len(_events(steps)),
         spans=len(trail.spans),
+        truncated=trail.truncated,
         state=said.state,
         tone=said.tone,
         sentence=said.sentence,
     )
 
 
-def tell_event(trail: Trail, facts: Facts, place: Place) -> Event | None:
-    """Return one event of a flow with every group's state; None if the flow does not hold it."""
-    steps = [step for step in steps_of(trail, facts) if step.sent.place == place]
+def tell_event(trail: Trail, facts: Facts, place: Place, cluster: str | None = None) -> Event | None:
+    """Return one event of a flow with every group's state; None if the flow does not hold it (in that cluster)."""
+    steps = [
+        step
+        for step in steps_of(trail, facts)
+        if step.sent.place == place and (not cluster or step.sent.cluster_id in ("", cluster))
+    ]
     if not steps:
         return None
     return _event(steps[0].sent, [_hop(step, frozenset()) for step in steps], trail.id)

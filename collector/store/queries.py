@@ -6,7 +6,7 @@ takes a span once (LIMIT 1 BY) or counts what is aggregated on the way in.
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,17 +65,20 @@ class Queries:
 
     # ── spans, links, events ────────────────────────────────────────────────────────────────────────────────
 
-    def spans(self, trace_ids: Iterable[str], limit: int) -> list[SpanRow]:
-        """All spans of these traces, at most `limit`."""
+    def spans(self, trace_ids: Iterable[str], limit: int, of_a_trace: int | None = None) -> list[SpanRow]:
+        """All spans of these traces, at most `limit`, and of each trace at most `of_a_trace`."""
         ids = sorted(set(trace_ids))
         if not ids:
             return []
         rows = self._query(
             f"""SELECT {SPAN_COLUMNS}
-            FROM {self._database}.spans
-            WHERE trace_id IN (SELECT toFixedString(unhex(arrayJoin({{ids:Array(String)}})), 16))
-            {ONE_ROW_PER_SPAN} LIMIT {{limit:UInt32}}""",
-            {"ids": ids, "limit": limit},
+            FROM (
+                SELECT * FROM {self._database}.spans
+                WHERE trace_id IN (SELECT toFixedString(unhex(arrayJoin({{ids:Array(String)}})), 16))
+                {ONE_ROW_PER_SPAN}
+            ) AS spans
+            LIMIT {{of_a_trace:UInt32}} BY spans.trace_id LIMIT {{limit:UInt32}}""",
+            {"ids": ids, "limit": limit, "of_a_trace": of_a_trace or limit},
         )
         return [span_row(row) for row in rows]
 
@@ -100,18 +103,22 @@ class Queries:
         if not asked:
             return []
         rows = self._query(
-            f"""SELECT DISTINCT topic, partition, offset, operation, lower(hex(trace_id)), lower(hex(span_id))
+            f"""SELECT DISTINCT topic, partition, offset, operation, lower(hex(trace_id)), lower(hex(span_id)),
+                cluster_id
             FROM {self._database}.events
             WHERE (topic, partition, offset) IN (SELECT arrayJoin({{places:Array(Tuple(String, Int32, Int64))}}))
             LIMIT {{limit:UInt32}}""",
             {"places": asked, "limit": limit},
         )
-        return [SpeakerRow(Place(row[0], row[1], row[2]), row[3], Context(row[4], row[5])) for row in rows]
+        return [SpeakerRow(Place(row[0], row[1], row[2]), row[3], Context(row[4], row[5]), row[6]) for row in rows]
 
     # ── readers of topics ───────────────────────────────────────────────────────────────────────────────────
+    #
+    # `clusters` keeps to what is said of these clusters, or without naming one; none means of any.
 
-    def groups(self, since_ms: float, now_ms: float) -> list[GroupRow]:
+    def groups(self, since_ms: float, now_ms: float, clusters: Collection[str] = ()) -> list[GroupRow]:
         """What spans told of every reader of every topic since then."""
+        of_clusters, named = _of_clusters(clusters)
         rows = self._query(
             f"""SELECT topic, group_name, service, toUnixTimestamp(min(bucket)),
                 toUnixTimestamp64Nano(max(last_seen)), countIf(operation = 'process') > 0,
@@ -120,8 +127,9 @@ class Queries:
                 sumIf(messages, operation = 'receive' AND bucket >= toDateTime({{recent:UInt32}}))
             FROM {self._database}.edges
             WHERE operation IN ('receive', 'process') AND topic != '' AND bucket >= toDateTime({{since:UInt32}})
+                {of_clusters}
             GROUP BY topic, group_name, service""",
-            {"since": _seconds(since_ms), "recent": _seconds(now_ms - 300_000)},
+            {"since": _seconds(since_ms), "recent": _seconds(now_ms - 300_000), **named},
         )
         return [
             GroupRow(
@@ -137,14 +145,12 @@ class Queries:
             for row in rows
         ]
 
-    def commits(self, lanes: Iterable[Lane] | None, since_ms: float) -> list[CommitRow]:
+    def commits(self, lanes: Iterable[Lane] | None, since_ms: float, clusters: Collection[str] = ()) -> list[CommitRow]:
         """Each group's position in these partitions (None: all) as the poller saw it since then."""
-        asked = sorted(set(lanes)) if lanes is not None else []
-        if lanes is not None and not asked:
+        asked = None if lanes is None else sorted(set(lanes))
+        if asked == []:
             return []
-        which = (
-            "" if lanes is None else "AND (topic, partition) IN (SELECT arrayJoin({lanes:Array(Tuple(String, Int32))}))"
-        )
+        which, named = _of_lanes(asked, clusters)
         rows = self._query(
             f"""SELECT group_name, topic, partition, argMax(committed, last), toUnixTimestamp64Milli(max(last)),
                 toUnixTimestamp64Milli(argMax(first, last)), toUnixTimestamp64Milli(min(first)),
@@ -156,7 +162,7 @@ class Queries:
                 GROUP BY group_name, topic, partition, committed
             )
             GROUP BY group_name, topic, partition""",
-            {"since": int(since_ms)} | ({} if lanes is None else {"lanes": asked}),
+            {"since": int(since_ms), **named},
         )
         return [
             CommitRow(
@@ -172,47 +178,51 @@ class Queries:
             for row in rows
         ]
 
-    def passed(self, places: Iterable[Place], since_ms: float) -> dict[tuple[str, Place], float]:
+    def passed(
+        self, places: Iterable[Place], since_ms: float, clusters: Collection[str] = ()
+    ) -> dict[tuple[str, Place], float]:
         """When each group's commit was first seen past each of these events."""
         asked = sorted(set(places))
         if not asked:
             return {}
+        of_clusters, named = _of_clusters(clusters)
         rows = self._query(
             f"""SELECT group_name, topic, partition, place.3 AS at, toUnixTimestamp64Milli(min(time))
             FROM {self._database}.group_offsets AS seen
             INNER JOIN (SELECT arrayJoin({{places:Array(Tuple(String, Int32, Int64))}}) AS place) AS asked
                 ON seen.topic = asked.place.1 AND seen.partition = asked.place.2
             WHERE time >= fromUnixTimestamp64Milli({{since:Int64}}) AND committed > place.3
+                {of_clusters}
             GROUP BY group_name, topic, partition, at""",
-            {"places": asked, "since": int(since_ms)},
+            {"places": asked, "since": int(since_ms), **named},
         )
         return {(row[0], Place(row[1], row[2], row[3])): float(row[4]) for row in rows}
 
-    def logs(self, lanes: Iterable[Lane] | None, since_ms: float) -> list[LogRow]:
+    def logs(self, lanes: Iterable[Lane] | None, since_ms: float, clusters: Collection[str] = ()) -> list[LogRow]:
         """Log start and end of these partitions (None: all), the last that were seen since then."""
-        asked = sorted(set(lanes)) if lanes is not None else []
-        if lanes is not None and not asked:
+        asked = None if lanes is None else sorted(set(lanes))
+        if asked == []:
             return []
-        which = (
-            "" if lanes is None else "AND (topic, partition) IN (SELECT arrayJoin({lanes:Array(Tuple(String, Int32))}))"
-        )
+        which, named = _of_lanes(asked, clusters)
         rows = self._query(
             f"""SELECT topic, partition, argMax(log_start, time), argMax(log_end, time),
                 toUnixTimestamp64Milli(max(time))
             FROM {self._database}.topic_offsets WHERE time >= fromUnixTimestamp64Milli({{since:Int64}}) {which}
             GROUP BY topic, partition""",
-            {"since": int(since_ms)} | ({} if lanes is None else {"lanes": asked}),
+            {"since": int(since_ms), **named},
         )
         return [LogRow(row[0], row[1], row[2], row[3], float(row[4])) for row in rows]
 
-    def members(self, since_ms: float) -> list[MembersRow]:
+    def members(self, since_ms: float, clusters: Collection[str] = ()) -> list[MembersRow]:
         """The last member list of every group."""
+        of_clusters, named = _of_clusters(clusters)
         rows = self._query(
             f"""SELECT group_name, argMax(state, time), argMax(is_listed, time),
                 argMax(arrayMap(m -> m.1, members), time), toUnixTimestamp64Milli(max(time)), argMax(cluster_id, time)
-            FROM {self._database}.group_states WHERE time >= fromUnixTimestamp64Milli({{since:Int64}})
+            FROM {self._database}.group_states
+            WHERE time >= fromUnixTimestamp64Milli({{since:Int64}}) {of_clusters}
             GROUP BY group_name""",
-            {"since": int(since_ms)},
+            {"since": int(since_ms), **named},
         )
         return [MembersRow(row[0], row[1], bool(row[2]), frozenset(row[3]), float(row[4]), row[5]) for row in rows]
 
@@ -230,17 +240,19 @@ class Queries:
         )
         return {(row[0], row[1]): row[2] / 1e6 for row in rows}
 
-    def processed_until(self, lanes: Iterable[Lane], since_ms: float) -> dict[tuple[str, Lane], int]:
+    def processed_until(
+        self, lanes: Iterable[Lane], since_ms: float, clusters: Collection[str] = ()
+    ) -> dict[tuple[str, Lane], int]:
         """The highest offset that each group processed in each of these partitions."""
         asked = sorted(set(lanes))
         if not asked:
             return {}
+        which, named = _of_lanes(asked, clusters)
         rows = self._query(
             f"""SELECT group_name, topic, partition, max(offset) FROM {self._database}.events
-            WHERE operation = 'process' AND start >= {_SINCE}
-                AND (topic, partition) IN (SELECT arrayJoin({{lanes:Array(Tuple(String, Int32))}}))
+            WHERE operation = 'process' AND start >= {_SINCE} {which}
             GROUP BY group_name, topic, partition""",
-            {"lanes": asked, "since": int(since_ms)},
+            {"since": int(since_ms), **named},
         )
         return {(row[0], (row[1], row[2])): row[3] for row in rows}
 
@@ -431,6 +443,22 @@ class Queries:
 
 
 _SINCE = "fromUnixTimestamp64Milli({since:Int64})"
+
+
+def _of_clusters(clusters: Collection[str]) -> tuple[str, dict[str, Any]]:
+    """A condition on the clusters, and its parameters."""
+    if not clusters:
+        return "", {}
+    return "AND cluster_id IN (SELECT arrayJoin({clusters:Array(String)}))", {"clusters": ["", *sorted(clusters)]}
+
+
+def _of_lanes(lanes: Sequence[Lane] | None, clusters: Collection[str]) -> tuple[str, dict[str, Any]]:
+    """A condition on partitions (None: all) and their clusters, and its parameters."""
+    condition, named = _of_clusters(clusters)
+    if lanes is None:
+        return condition, named
+    which = "AND (topic, partition) IN (SELECT arrayJoin({lanes:Array(Tuple(String, Int32))}))"
+    return f"{which} {condition}", {"lanes": lanes, **named}
 
 
 def duration_of_bucket(bucket: float) -> float:

@@ -78,4 +78,4 @@ class Scene:
 
     def _insert(self, table: str, columns: list[str], *values: object) -> None:
         at = datetime.fromtimestamp(self.world.now_ms / 1000, UTC)
-        self.store.insert(table, ["time", "cluster_id", *columns], [(at, "", *values)])
+        self.store.insert(table, ["time", "cluster_id", *columns], [(at, self.world.cluster_id, *values)])

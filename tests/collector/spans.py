@@ -59,10 +59,11 @@ class Made:
 
 @dataclass
 class World:
-    """What happened, in order. `seed` makes the ids."""
+    """What happened, in order. `seed` makes the ids; clients name `cluster_id` unless it is ''."""
 
     now_ms: float
     seed: int = 1
+    cluster_id: str = ""
     spans: list[Made] = field(default_factory=list)
     ends: dict[tuple[str, int], int] = field(default_factory=dict)
 
@@ -182,6 +183,8 @@ class World:
         )
         if names.TOPIC in attributes or names.GROUP in attributes:
             attributes = {names.SYSTEM: "kafka", **attributes}
+            if self.cluster_id:
+                attributes[names.CLUSTER_ID] = self.cluster_id
         otlp.attributes.extend(_pair(key, value) for key, value in attributes.items())
         made = Made(service, otlp)
         self.spans.append(made)
