@@ -4,6 +4,7 @@ Each insert has a fixed cost (the chain of views is planned anew), so requests a
 request. A batch's token is its positions, so loading it again after a crash changes nothing.
 """
 
+import logging
 import time
 from typing import Final
 
@@ -11,6 +12,8 @@ from flowtrail.collector.journal.contract import Journal
 from flowtrail.collector.journal.delivery import Delivery, Pace, Refused, Unavailable
 
 from .connection import BadRequestBytes, Store, StoreError
+
+log = logging.getLogger(__name__)
 
 READER: Final = "store"
 
@@ -25,7 +28,8 @@ ATTEMPTS: Final = 5
 class StoreDestination:
     """Takes batches for a store. Bytes that cannot be parsed are refused at once, since nothing was written then.
 
-    Any other failure is retried. After `ATTEMPTS` of one batch, if an empty request is taken, the batch is refused, and
+    Any other failure is retried, also one that is none of the store's own errors: the driver's faults must not hold up
+    the loader for good. After `ATTEMPTS` of one batch, if an empty request is taken, the batch is refused, and
     so halved. Then edges may count a span of that batch twice where a failed insert had got half-way: the one known
     hole.
     """
@@ -40,20 +44,27 @@ class StoreDestination:
             self._store.load(body, token)
         except BadRequestBytes as error:
             raise Refused(str(error)) from error
-        except StoreError as error:
+        except Exception as error:
+            if not isinstance(error, StoreError):
+                log.exception("the store failed in a way that it should not")
             self._failures = self._failures + 1 if token == self._token else 1
             self._token = token
             if self._failures >= ATTEMPTS and self._takes_others():
-                raise Refused(str(error)) from error
-            raise Unavailable(str(error)) from error
+                raise Refused(_told(error)) from error
+            raise Unavailable(_told(error)) from error
 
     def _takes_others(self) -> bool:
         try:
             # One resource without attributes and spans; a token of its own, or it would not be written.
             self._store.load(b"\x0a\x00", f"probe-{time.time_ns()}")
-        except StoreError:
+        except Exception:
+            # Why a load fails is told by the batch's own failure.
             return False
         return True
+
+
+def _told(error: Exception) -> str:
+    return str(error) if isinstance(error, StoreError) else repr(error)
 
 
 def loader(journal: Journal, store: Store) -> Delivery:

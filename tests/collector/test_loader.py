@@ -33,8 +33,8 @@ def counted(store: Store) -> int:
 def test_a_crash_after_the_insert_and_before_the_commit_changes_nothing(journal: SqliteJournal, store: Store) -> None:
     journal.append([body(span(send("orders", 0, n))) for n in range(3)])
 
-    class Crash(Exception):
-        pass
+    class Crash(BaseException):
+        """The process ends here."""
 
     class CrashingStore:
         def load(self, body: bytes, token: str) -> None:
@@ -66,16 +66,18 @@ def test_a_request_that_the_store_cannot_parse_is_set_aside_and_the_others_arriv
 class FailingStore:
     """Takes only empty requests, or nothing at all."""
 
-    def __init__(self, takes_empty: bool) -> None:
+    def __init__(self, takes_empty: bool, error: Exception | None = None) -> None:
         self.takes_empty = takes_empty
+        self.error = error or StoreError("no")
 
     def load(self, body: bytes, token: str) -> None:
         if len(body) > 2 or not self.takes_empty:
-            raise StoreError("no")
+            raise self.error
 
 
-def test_a_store_that_fails_one_batch_alone_refuses_it_after_some_attempts() -> None:
-    destination = StoreDestination(FailingStore(takes_empty=True))  # type: ignore[arg-type]
+@pytest.mark.parametrize("error", [StoreError("no"), AttributeError("a fault of the driver")], ids=repr)
+def test_a_store_that_fails_one_batch_alone_refuses_it_after_some_attempts(error: Exception) -> None:
+    destination = StoreDestination(FailingStore(takes_empty=True, error=error))  # type: ignore[arg-type]
     for _ in range(ATTEMPTS - 1):
         with pytest.raises(Unavailable):
             destination.deliver(b"a batch", "1")
@@ -83,8 +85,9 @@ def test_a_store_that_fails_one_batch_alone_refuses_it_after_some_attempts() -> 
         destination.deliver(b"a batch", "1")
 
 
-def test_a_store_that_takes_nothing_is_waited_for_and_nothing_is_blamed() -> None:
-    destination = StoreDestination(FailingStore(takes_empty=False))  # type: ignore[arg-type]
+@pytest.mark.parametrize("error", [StoreError("no"), AttributeError("a fault of the driver")], ids=repr)
+def test_a_store_that_takes_nothing_is_waited_for_and_nothing_is_blamed(error: Exception) -> None:
+    destination = StoreDestination(FailingStore(takes_empty=False, error=error))  # type: ignore[arg-type]
     for _ in range(3 * ATTEMPTS):
         with pytest.raises(Unavailable):
             destination.deliver(b"a batch", "1")
