@@ -20,7 +20,7 @@ from flowtrail.collector.flows.lookup import Lookup
 from flowtrail.collector.flows.topics import TopicRoles
 from flowtrail.collector.graph.lookup import GraphLookup
 from flowtrail.collector.settings import Settings
-from flowtrail.collector.store.connection import Store, StoreError
+from flowtrail.collector.store.connection import QUERY_TIMEOUT_S, Store, StoreError, TookTooLong
 from flowtrail.collector.store.queries import Queries
 
 from .answers import Answer, Health, Problem
@@ -82,6 +82,11 @@ def _endpoint(path: Path, sources: Sources, clock_s: Callable[[], float]) -> Cal
             return _problem(400, "Bad parameter", str(error))
         except NotThere as error:
             return _problem(404, "Not found", str(error))
+        except TookTooLong as error:
+            _LOG.warning("%s: %s", path.path, error)
+            return _problem(
+                504, "The question takes too long", f"It was ended after {QUERY_TIMEOUT_S} s. Ask for a shorter time."
+            )
         except StoreError as error:
             _LOG.warning("the store did not answer %s: %s", path.path, error)
             return _problem(503, "The store cannot be asked", "It did not answer. Try again; /readyz says how it is.")

@@ -34,6 +34,7 @@ def _operation(path: Path, answer: dict[str, Any]) -> dict[str, Any]:
         "200": {"description": path.summary, "content": {"application/json": {"schema": answer}}},
         "400": _problem("A parameter is wrong; the detail says which."),
         "503": _problem("The store cannot be asked now; try again."),
+        "504": _problem("The question took too long and was ended; ask for a shorter time."),
     }
     if path.may_be_missing:
         responses["404"] = _problem("Not stored, or not arrived yet; the detail says what to do.")

@@ -4,11 +4,12 @@ chdb:///var/lib/flowtrail/store      the engine inside this process, data in tha
 https://user:password@host:8443      a server
 
 Threads. A ClickHouse client answers one call at a time, so a `Store` keeps a few and lends each call one: any thread
-may call any method, and queries go on beside a load. The embedded engine exists once in a process and holds one path,
-for as long as any client of it is open; it belongs to one process at a time. Tests share a path and take a database
-each.
+may call any method, queries go on beside a load, and loads beside any number of queries. The embedded engine exists
+once in a process and holds one path, for as long as any client of it is open; it belongs to one process at a time.
+Tests share a path and take a database each.
 """
 
+import logging
 import re
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,8 +23,19 @@ from clickhouse_connect.driver.exceptions import ClickHouseError, DatabaseError
 
 from .migrations import migrate
 
+log = logging.getLogger(__name__)
+
 # Loading takes one, each query that runs at the same time another. More than the cores would only queue inside.
 MOST_CLIENTS: Final = 8
+# One is kept for what writes: questions must not hold up what comes in.
+MOST_QUERIES: Final = MOST_CLIENTS - 1
+
+# Seconds that a query may run, and that one may wait for a client before.
+QUERY_TIMEOUT_S: Final = 30
+# Seconds that `close` waits for calls that still run.
+CLOSE_TIMEOUT_S: Final = 10
+
+_TIMEOUT_EXCEEDED: Final = 159  # of ClickHouse's ErrorCodes.cpp
 
 # A span is identified by (trace_id, span_id) and may be stored twice until a merge: two requests may carry it.
 # Append this to a SELECT over `spans` to see it once.
@@ -55,6 +67,10 @@ class BadRequestBytes(StoreError):
     """The store cannot take these bytes, now or later."""
 
 
+class TookTooLong(StoreError):
+    """A query was ended after `QUERY_TIMEOUT_S`. A smaller question may be answered."""
+
+
 class Store:
     """A migrated store. Made by `open_store`; safe to use from any thread until `close`.
 
@@ -68,6 +84,7 @@ class Store:
         self._lock = threading.Condition()
         self._idle: list[Client] = []
         self._clients = 0
+        self._queries = 0
         self._is_closed = False
         self._load_settings: dict[str, Any] = {
             **_message_settings(dsn),
@@ -80,14 +97,21 @@ class Store:
         }
 
     def query(self, sql: str, parameters: Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:
-        """Return the rows of a SELECT, empty when there are none. Raises StoreError.
+        """Return the rows of a SELECT, empty when there are none. Raises TookTooLong, or another StoreError.
 
         FixedString comes as bytes, DateTime64 as a datetime in UTC cut to microseconds: ask for
         `toUnixTimestamp64Nano(start)` where nanoseconds matter.
         """
-        with self._client() as client:
+        with self._querying(), self._client() as client:
             try:
-                return [tuple(row) for row in client.query(sql, parameters=dict(parameters or {})).result_rows]
+                answer = client.query(
+                    sql, parameters=dict(parameters or {}), settings={"max_execution_time": QUERY_TIMEOUT_S}
+                )
+                return [tuple(row) for row in answer.result_rows]
+            except DatabaseError as error:
+                if error.code == _TIMEOUT_EXCEEDED:
+                    raise TookTooLong(f"a query took longer than {QUERY_TIMEOUT_S} s") from error
+                raise StoreError(str(error)) from error
             except ClickHouseError as error:
                 raise StoreError(str(error)) from error
 
@@ -166,14 +190,28 @@ class Store:
                 self.command(f"ALTER TABLE {self.database}.{table} REMOVE TTL")
 
     def close(self) -> None:
-        """Close every client; calls that still run are waited for. The embedded engine stops with its last client."""
+        """Close every client; calls that still run are waited for, up to `CLOSE_TIMEOUT_S`, and theirs close as they
+        end. The embedded engine stops with its last client."""
         with self._lock:
             self._is_closed = True
-            self._lock.wait_for(lambda: len(self._idle) == self._clients)
-            for client in self._idle:
-                client.close()
-            self._idle.clear()
-            self._clients = 0
+            self._lock.notify_all()
+            if not self._lock.wait_for(lambda: len(self._idle) == self._clients, CLOSE_TIMEOUT_S):
+                log.warning("the store is closed under %d calls that still run", self._clients - len(self._idle))
+            self._close_idle()
+
+    @contextmanager
+    def _querying(self) -> Iterator[None]:
+        """Wait for one of the places that queries have. Raises StoreError when none gets free in time."""
+        with self._lock:
+            if not self._lock.wait_for(lambda: self._is_closed or self._queries < MOST_QUERIES, QUERY_TIMEOUT_S):
+                raise StoreError(f"{MOST_QUERIES} queries are under way, and none ended within {QUERY_TIMEOUT_S} s")
+            self._queries += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._queries -= 1
+                self._lock.notify_all()
 
     @contextmanager
     def _client(self) -> Iterator[Client]:
@@ -183,13 +221,13 @@ class Store:
         finally:
             with self._lock:
                 self._idle.append(client)
+                if self._is_closed:
+                    self._close_idle()
                 self._lock.notify_all()
 
     def _borrow(self) -> Client:
         with self._lock:
-            if self._is_closed:
-                raise StoreError("the store is closed")
-            self._lock.wait_for(lambda: self._idle or self._clients < MOST_CLIENTS)
+            self._lock.wait_for(lambda: self._is_closed or self._idle or self._clients < MOST_CLIENTS)
             if self._is_closed:
                 raise StoreError("the store is closed")
             if self._idle:
@@ -202,6 +240,11 @@ class Store:
                 self._clients -= 1
                 self._lock.notify_all()
             raise
+
+    def _close_idle(self) -> None:
+        while self._idle:
+            self._idle.pop().close()
+            self._clients -= 1
 
 
 def connect(dsn: str) -> Client:

@@ -13,7 +13,7 @@ from schemathesis.specs.openapi.checks import positive_data_acceptance
 from flowtrail.collector.api.answers import Event, Flow, FlowList, Graph, GroupLag, Health, LagList, NodeDetail, Verdict
 from flowtrail.collector.api.app import make_app
 from flowtrail.collector.settings import Settings
-from flowtrail.collector.store.connection import Store, StoreError, open_store
+from flowtrail.collector.store.connection import Store, StoreError, TookTooLong, open_store
 
 from .asking import ask, told
 from .scenes import NOON_MS, Scene
@@ -253,6 +253,16 @@ def test_a_store_that_does_not_answer_is_503_and_no_stack_trace(shop: Shop, monk
     response = ask(shop.app, "/v1/flows")
     assert response.status_code == 503
     assert "secret" not in response.text
+
+
+def test_a_question_that_takes_too_long_is_504_and_says_what_to_do(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    def slow(*_: object) -> None:
+        raise TookTooLong("a query took longer than 30 s")
+
+    monkeypatch.setattr(shop.scene.store, "query", slow)
+    response = ask(shop.app, "/v1/flows")
+    assert response.status_code == 504
+    assert "shorter time" in response.json()["detail"]
 
 
 def test_writing_is_refused(shop: Shop) -> None:

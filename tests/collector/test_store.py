@@ -2,12 +2,22 @@
 
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor, wait
 
 import pytest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
-from flowtrail.collector.store.connection import ONE_ROW_PER_SPAN, BadRequestBytes, Store, StoreError, open_store
+from flowtrail.collector.store import connection
+from flowtrail.collector.store.connection import (
+    ONE_ROW_PER_SPAN,
+    BadRequestBytes,
+    Store,
+    StoreError,
+    TookTooLong,
+    open_store,
+)
 
 from .otlp_bodies import START_NS, body, link, poll, process, record_link, send, span
 
@@ -197,6 +207,15 @@ def test_one_span_in_two_requests_is_one_span(store: Store) -> None:
     assert len(store.query(seen)) == 2
 
 
+def test_one_span_in_two_different_requests_counts_twice_in_edges(store: Store) -> None:
+    """The known limit: edges are sums, and remember no span."""
+    told = span(send("orders", 0, 1))
+    store.load(body(told, span()), "first")
+    store.load(body(told), "second")
+    assert edges(store) == [("orders", "send", "orders", "", 2, 0, {79: 2})]
+    assert store.query(f"SELECT count() FROM {store.database}.events FINAL") == [(1,)]
+
+
 @pytest.mark.parametrize("trace_id", [b"", b"t" * 8, b"t" * 17])
 def test_a_span_with_an_id_of_the_wrong_length_is_left_out_and_counted(store: Store, trace_id: bytes) -> None:
     store.load(body(span(), span(trace_id=trace_id), span(span_id=b"s" * 9)), "once")
@@ -209,6 +228,15 @@ def test_a_span_of_an_absurd_time_is_left_out_and_counted(store: Store, start_ns
     store.load(body(span(), span(start_ns=start_ns)), "once")
     assert store.query(f"SELECT count() FROM {store.database}.spans") == [(1,)]
     assert store.query(f"SELECT reason, spans FROM {store.database}.rejected") == [("time", 1)]
+
+
+@pytest.mark.parametrize("end_ns", [0, START_NS - 1, 2**64 - 1, 2**63])
+def test_a_span_that_ends_at_an_absurd_time_has_no_duration(store: Store, end_ns: int) -> None:
+    told = span(send("orders", 0, 1))
+    told.end_time_unix_nano = end_ns
+    store.load(body(told), "once")
+    assert store.query(f"SELECT duration_ns FROM {store.database}.spans") == [(0,)]
+    assert edges(store) == [("orders", "send", "orders", "", 1, 0, {0: 1})]
 
 
 def test_spans_of_many_days_are_taken_in_one_load(store: Store) -> None:
@@ -248,6 +276,49 @@ def test_a_closed_store_refuses(store_dsn: str) -> None:
     opened.close()
     with pytest.raises(StoreError, match="closed"):
         opened.query("SELECT 1")
+
+
+def test_loads_go_on_while_every_client_for_queries_is_busy(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    are_busy, may_end = threading.Barrier(connection.MOST_CLIENTS), threading.Event()
+
+    def ask() -> None:
+        with store._querying(), store._client():
+            are_busy.wait(20)
+            may_end.wait(20)
+
+    with ThreadPoolExecutor(connection.MOST_CLIENTS) as threads:
+        asking = [threads.submit(ask) for _ in range(connection.MOST_QUERIES)]
+        are_busy.wait(20)
+        loading = threads.submit(store.load, body(span()), "once")
+        monkeypatch.setattr(connection, "QUERY_TIMEOUT_S", 0.01)
+        with pytest.raises(StoreError, match="under way"):
+            store.query("SELECT 1")
+        is_loaded = not wait([loading], 10).not_done
+        may_end.set()
+        for future in [*asking, loading]:
+            future.result()
+    assert is_loaded
+
+
+def test_a_query_that_takes_too_long_is_ended(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "QUERY_TIMEOUT_S", 1)
+    with pytest.raises(TookTooLong):
+        store.query("SELECT sleepEachRow(1) FROM numbers(60) SETTINGS max_block_size = 1")
+    assert store.query("SELECT 1") == [(1,)]
+
+
+def test_closing_waits_for_a_call_that_never_ends_no_longer_than_its_limit(
+    store_dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "CLOSE_TIMEOUT_S", 0.01)
+    opened = open_store(store_dsn, "closing")
+    with opened._client() as client:
+        closer = threading.Thread(target=opened.close, daemon=True)
+        closer.start()
+        closer.join(10)
+        assert not closer.is_alive()
+        assert client.query("SELECT 1").result_rows == [(1,)]
+    assert opened._clients == 0
 
 
 def test_a_second_process_on_the_same_path_is_told_so(store_dsn: str) -> None:

@@ -2,7 +2,7 @@
 --
 -- A view must never throw: it would hold up every request of its batch. So ids are measured before they are cast, numbers
 -- are read with OrNull, and a span that cannot be kept (ids of the wrong length, a start outside 2000 to 2100) is left
--- out by the WHERE and counted in `rejected`.
+-- out by the WHERE and counted in `rejected`. A span that ends before it starts, or after 2100, has no duration.
 
 CREATE TABLE IF NOT EXISTS {database}.otlp (
     resource_spans Array(Tuple(
@@ -114,7 +114,7 @@ SELECT
     raw_name AS name,
     toInt8(if(raw_kind BETWEEN 0 AND 5, raw_kind, 0)) AS kind,
     fromUnixTimestamp64Nano(toInt64(raw_start)) AS start,
-    greatest(raw_end, raw_start) - raw_start AS duration_ns,
+    if(raw_end < 4102444800000000000, greatest(raw_end, raw_start), raw_start) - raw_start AS duration_ns,
     service,
     instance,
     scope,
