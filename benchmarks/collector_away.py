@@ -5,6 +5,9 @@
 `up`: a collector takes the spans. `down`: nobody listens. `hanging`: somebody accepts the connection and never answers.
 The same orders go through the same six services each time, on a broker of their own; the rate is orders a second from
 the first order to the last hop handled. The three take turns, so that what else the machine does hits all alike.
+
+Exit status 1 when a span is neither exported nor counted as dropped, when a collector that is up misses one, when a
+service speaks of it more than once a minute, or when the shop does less than half of its work without a collector.
 """
 
 import argparse
@@ -32,11 +35,13 @@ from flowtrail.demo.truth import Truth, evaluate
 
 WAYS: Final = ("up", "down", "hanging")
 TIMEOUT_S: Final = 120
+# Of the rate with a collector; far below what is measured, so that a busy machine is no failure.
+LEAST_RATIO: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """One run. Spans over all services: `noted` came to an end, `dropped` were lost for want of a collector.
+    """One run. Spans over all services: `noted` came to an end, a collector took the `exported`, `dropped` were lost.
 
     `most_lines_a_minute` is how often the noisiest service spoke of that in its log, by the minute.
     """
@@ -44,12 +49,13 @@ class Round:
     way: str
     orders_per_s: float
     noted: int
+    exported: int
     dropped: int
     most_lines_a_minute: int
 
 
 def main() -> int:
-    """Return 0; the figures are for people to judge."""
+    """Return 0 when all is right, 1 when something is not."""
     parser = argparse.ArgumentParser(description="What a collector that is away costs the services.")
     parser.add_argument("--quick", action="store_true", help="one round of few orders")
     parser.add_argument("--rounds", type=int, default=5)
@@ -63,18 +69,48 @@ def main() -> int:
             f"{one.way:<8} {one.orders_per_s:6.1f} orders/s  {one.noted} spans, {one.dropped} dropped, "
             f"at most {one.most_lines_a_minute} log lines a minute about it"
         )
-    up = [one.orders_per_s for one in measured if one.way == "up"]
-    ratios = {
-        way: [one.orders_per_s / at_up for one, at_up in zip(of_way(measured, way), up, strict=True)]
-        for way in ("down", "hanging")
-    }
+    ratios = ratios_to_up(measured)
     for way, values in ratios.items():
         spread = f"{min(values):.2f}–{max(values):.2f}"
         print(f"{way} / up: {statistics.median(values):.2f} ({spread}, {len(values)} rounds)")
     if given.json is not None:
         figures = {"rounds": [asdict(one) for one in measured], "ratio_to_up": ratios}
         given.json.write_text(json.dumps(figures, indent=2) + "\n")
-    return 0
+    wrong = problems(measured)
+    for problem in wrong:
+        print(problem, file=sys.stderr)
+    return 1 if wrong else 0
+
+
+def problems(measured: list[Round]) -> list[str]:
+    """Return a sentence for each thing that is not as it should be; none when all is right."""
+    found = []
+    for one in measured:
+        lost = one.noted - one.exported
+        if one.noted == 0:
+            found.append(f"{one.way}: no service made a span")
+        if one.dropped != lost:
+            found.append(f"{one.way}: {lost} spans were not exported, and {one.dropped} were counted as dropped")
+        if one.way == "up" and lost:
+            found.append(f"{one.way}: {lost} spans did not reach the collector")
+        if one.way != "up" and one.exported:
+            found.append(f"{one.way}: {one.exported} spans count as exported, and nobody was there")
+        if one.most_lines_a_minute > 1:
+            found.append(f"{one.way}: a service logged {one.most_lines_a_minute} lines about it within a minute")
+    for way, values in ratios_to_up(measured).items():
+        if statistics.median(values) < LEAST_RATIO:
+            found.append(f"{way}: the shop did {statistics.median(values):.2f} of its work, less than {LEAST_RATIO}")
+    return found
+
+
+def ratios_to_up(measured: list[Round]) -> dict[str, list[float]]:
+    """Return, by way, the rate of each round as a share of the rate that the shop had with its collector up."""
+    up = [one.orders_per_s for one in of_way(measured, "up")]
+    return {
+        way: [one.orders_per_s / at_up for one, at_up in zip(of_way(measured, way), up, strict=True)]
+        for way in WAYS
+        if way != "up"
+    }
 
 
 def of_way(measured: list[Round], way: str) -> list[Round]:
@@ -101,6 +137,7 @@ def measure(way: str, number_of_orders: int) -> Round:
             way,
             orders_per_s,
             sum(tracer["noted"] for tracer in tracers),
+            sum(tracer["exported"] for tracer in tracers),
             sum(tracer["dropped"] for tracer in tracers),
             max(lines),
         )

@@ -37,8 +37,9 @@ class CollectorProcess:
 
     def __init__(self, data_dir: Path, **options: str) -> None:
         self.data_dir = data_dir
+        # A person's own settings are for a collector of theirs, and may name its store.
         self._environment = {
-            **os.environ,
+            **{name: value for name, value in os.environ.items() if not name.upper().startswith("FLOWTRAIL_")},
             "FLOWTRAIL_DATA_DIR": str(data_dir),
             "FLOWTRAIL_OTLP_HTTP_PORT": "0",
             "FLOWTRAIL_API_PORT": "0",

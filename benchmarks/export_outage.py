@@ -1,6 +1,8 @@
 """An exporter's endpoint goes away under load and comes back: what arrived, what came twice, did the API go on.
 
-python -m benchmarks.export_outage [--away-s 60] [--json FILE]
+python -m benchmarks.export_outage [--quick] [--away-s 60] [--json FILE]
+
+Exit status 1 when a span is missing, when more came twice than one batch holds, or when the API did not answer.
 """
 
 import argparse
@@ -42,7 +44,8 @@ class Result:
     @property
     def is_right(self) -> bool:
         """Nothing missing, nothing twice beyond one batch of 64 requests, and the API answered throughout."""
-        return self.missing == 0 and self.twice <= 64 * SPANS and self.api_answers > 0 and self.api_failures == 0
+        is_whole = self.sent > 0 and self.missing == 0
+        return is_whole and self.twice <= 64 * SPANS and self.api_answers > 0 and self.api_failures == 0
 
 
 class Endpoint:

@@ -1,9 +1,10 @@
 """How fast the collector takes spans in and stores them, beside the floor of HTTP and one parse.
 
-    python -m benchmarks.intake [--seconds 10] [--rounds 3] [--spans 512] [--connections 4] [--json FILE]
+    python -m benchmarks.intake [--seconds 10] [--rounds 3] [--spans 512] [--connections 4] [--quick] [--json FILE]
 
 Floor and collector take turns on the same machine as the generator, so ratios mean more than figures. `accepted`: until
-the last answer; `drained`: until the store holds everything that was accepted.
+the last answer; `drained`: until the store holds everything that was accepted. Exit status 1 when the store holds less
+or more in the end.
 """
 
 import argparse
@@ -18,7 +19,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.collector_process import CollectorProcess
+from benchmarks.collector_process import CollectorProcess, stored
 
 Figures = dict[str, float]
 
@@ -62,6 +63,7 @@ def collector(options: argparse.Namespace) -> Figures:
         running.wait_until_drained()
         drained_s = time.monotonic() - began_s
         used = running.stop()
+        found = stored(Path(folder))
         stored_bytes = sum(path.stat().st_size for path in (Path(folder) / "store").rglob("*") if path.is_file())
     return {
         "accepted_spans_s": told["spans"] / told["seconds"],
@@ -69,6 +71,8 @@ def collector(options: argparse.Namespace) -> Figures:
         "cpu_s_per_million": used.cpu_s / told["spans"] * 1e6,
         "peak_rss_mb": used.peak_rss_mb,
         "store_bytes_per_span": stored_bytes / told["spans"],
+        "missing_spans": told["spans"] - found.spans,
+        "spans_twice": found.rows - found.spans,
         "generator_cpu_s_per_million": told["generator_cpu_s"] / told["spans"] * 1e6,
     }
 
@@ -106,7 +110,8 @@ def main() -> int:
     print(text)
     if options.json:
         options.json.write_text(text + "\n")
-    return 0
+    is_exact = all(ours["missing_spans"] == ours["spans_twice"] == 0 for _, ours in rounds)
+    return 0 if is_exact else 1
 
 
 if __name__ == "__main__":
