@@ -9,6 +9,7 @@ from typing import Any, Final, TypeVar
 from urllib.parse import quote
 
 import requests
+from pydantic import ValidationError
 
 from flowtrail.collector.api import answers
 from flowtrail.collector.api.answers import (
@@ -29,7 +30,7 @@ _A = TypeVar("_A", bound=answers.Answer)
 
 
 class CollectorError(Exception):
-    """The collector could not be asked, or refused: `status` is its HTTP status, None when it was not reached."""
+    """The collector could not be asked, or refused: `status` is its HTTP status, None without an answer of ours."""
 
     def __init__(self, message: str, status: int | None = None) -> None:
         super().__init__(message)
@@ -138,8 +139,15 @@ class Client:
                 "start one with `flowtrail collect`, or name another with --url"
             ) from error
         if response.ok:
+            try:
+                answer = model.model_validate_json(response.content)
+            except ValidationError as error:
+                raise CollectorError(
+                    f"{self.url}{path} answered, but not as a collector of this version does "
+                    f"({error.error_count()} differences); is it a collector's API, and Flowtrail the same version?"
+                ) from error
             self.last_answer = response.content
-            return model.model_validate_json(response.content)
+            return answer
         try:
             problem = answers.Problem.model_validate_json(response.content)
             message = f"{problem.title}: {problem.detail}"

@@ -147,25 +147,25 @@ class Source:
     def _ask(self, key: Hashable, ask: Callable[[Client], A]) -> Answer:
         try:
             answer = ask(self._client())
-        except CollectorError as error:
+            now_ms = self.now_ms()
+            self._answered(now_ms)
             with self._lock:
-                self._under_way.pop(key, None)
-                if _is_refusal(error):  # it no longer exists
+                self._kept[key] = (now_ms, answer)
+                self._kept.move_to_end(key)
+                while len(self._kept) > MOST_KEPT:
+                    self._kept.popitem(last=False)
+            return answer
+        except CollectorError as error:
+            if _is_refusal(error):  # it no longer exists
+                with self._lock:
                     self._kept.pop(key, None)
-            if _is_refusal(error):
                 self._answered(self.now_ms())
             else:
                 self._away = self._away or Away(self.now_ms(), str(error), self._last_good_ms)
             raise
-        now_ms = self.now_ms()
-        self._answered(now_ms)
-        with self._lock:
-            self._under_way.pop(key, None)
-            self._kept[key] = (now_ms, answer)
-            self._kept.move_to_end(key)
-            while len(self._kept) > MOST_KEPT:
-                self._kept.popitem(last=False)
-        return answer
+        finally:
+            with self._lock:
+                self._under_way.pop(key, None)
 
     def _answered(self, now_ms: float) -> None:
         self._away, self._last_good_ms = None, now_ms

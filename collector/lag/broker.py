@@ -106,9 +106,9 @@ class Broker:
             found |= dict.fromkeys(read, NO_COMMIT)
             for one in answer.topic_partitions:
                 key = (group, one.topic, one.partition)
-                if one.error is not None or one.topic.startswith("__"):
-                    continue
-                if one.offset >= 0:
+                if one.error is not None:
+                    found.pop(key, None)
+                elif one.offset >= 0 and not one.topic.startswith("__"):
                     found[key] = one.offset
         return found
 

@@ -31,7 +31,7 @@ _ORDER: Final = ("stuck", "no_member", "growing", "lagging", "no_commit", "unkno
 
 @dataclass(frozen=True)
 class Observed:
-    """What is known of one group. Histories are (time_ms, position), oldest first; `ends` has each lane's log ends."""
+    """What is known of one group. Histories are (time_ms, position), oldest first; `starts` and `ends` are of logs."""
 
     group: str
     commits: Sequence[CommitRow]
@@ -42,6 +42,7 @@ class Observed:
     cluster_id: str | None = None
     history: Mapping[Lane, Sequence[tuple[float, int]]] | None = None
     ends: Mapping[Lane, Sequence[tuple[float, int]]] | None = None
+    starts: Mapping[Lane, Sequence[tuple[float, int]]] | None = None
     sent_ms: Mapping[Place, float] | None = None
     first_sign_ms: float | None = None
     last_span_ms: float | None = None
@@ -114,7 +115,7 @@ def order_of(lag: GroupLag) -> tuple[int, int, str]:
 
 def trend_of(seen: Observed) -> Series:
     """Lag over time: at every step of the group's history its known partitions' lag, summed; null before any commit."""
-    history, ends = seen.history or {}, seen.ends or {}
+    history, ends, starts = seen.history or {}, seen.ends or {}, seen.starts or {}
     steps = sorted({time for rows in (*history.values(), *_of_lanes(seen).values()) for time, _ in rows})
     points = []
     for step in steps:
@@ -122,7 +123,7 @@ def trend_of(seen: Observed) -> Series:
         for lane, rows in history.items():
             committed, end = _at(rows, step), _at(ends.get(lane, ()), step)
             if committed is not None and end is not None and committed >= 0:
-                lags.append(max(0, end - committed))
+                lags.append(max(0, end - max(committed, _at(starts.get(lane, ()), step) or 0)))
         points.append(Point(time_ms=step, value=float(sum(lags)) if lags else None))
     return Series(name="lag", unit="events", points=points)
 

@@ -29,8 +29,10 @@ def all_lag(queries: Queries, now_ms: float, silent_after_ms: float, only: str |
     history: dict[str, dict[Lane, list[tuple[float, int]]]] = {}
     for group, topic, partition, time_ms, committed in queries.lag_history(now_ms - TREND_MS, step_ms, only):
         history.setdefault(group, {}).setdefault((topic, partition), []).append((time_ms, committed))
+    starts: dict[Lane, list[tuple[float, int]]] = {}
     ends: dict[Lane, list[tuple[float, int]]] = {}
-    for topic, partition, time_ms, _, log_end in queries.end_history(now_ms - TREND_MS, step_ms):
+    for topic, partition, time_ms, log_start, log_end in queries.end_history(now_ms - TREND_MS, step_ms):
+        starts.setdefault((topic, partition), []).append((time_ms, log_start))
         ends.setdefault((topic, partition), []).append((time_ms, log_end))
     sent_ms = queries.event_times(place for rows in commits.values() for place in next_places(rows, logs))
     found: list[GroupLag] = []
@@ -49,6 +51,7 @@ def all_lag(queries: Queries, now_ms: float, silent_after_ms: float, only: str |
             topics=sorted({row.topic for row in own}),
             history=history.get(group),
             ends=ends,
+            starts=starts,
             sent_ms=sent_ms,
             first_sign_ms=min(
                 [row.first_ms for row in own] + [row.first_ms for row in commits.get(group, [])], default=None

@@ -31,7 +31,7 @@ def flows(
         typer.Option(metavar="STATE|TONE", help=f"Only flows in one of: {', '.join(_STATES)}."),
     ] = None,
     last: Last = None,
-    limit: Annotated[int, typer.Option(min=1, max=1000, help="How many flows at most.")] = 20,
+    limit: Annotated[int, typer.Option(min=1, max=500, help="How many flows at most.")] = 20,
     url: Url = URL_DEFAULT,
     as_json: Json = False,
 ) -> None:

@@ -1,12 +1,13 @@
 """Committed lag: never negative, null without a commit, and a state that says why."""
 
 from dataclasses import replace
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from flowtrail.collector.flows.rows import CommitRow, LogRow, MembersRow
-from flowtrail.collector.lag.evaluation import TONES, Observed, group_lag, order_of, partition_lag
+from flowtrail.collector.lag.evaluation import TONES, Observed, group_lag, order_of, partition_lag, trend_of
 from flowtrail.collector.lag.snapshot import NO_COMMIT, Changes, GroupState, Snapshot
 
 NOW_MS = 1_000_000.0
@@ -121,6 +122,20 @@ def test_a_group_that_falls_behind_while_it_works_is_growing_and_never_drains() 
     found = group_lag(observed(commit(100), end=500, history={lane: history}, ends={lane: ends}), NOW_MS)
     assert (found.state, found.lag, found.time_to_drain_ms) == ("growing", 400, None)
     assert [point.value for point in found.trend.points][::5] == [0, 200, 400]
+
+
+def test_the_trend_leaves_out_what_was_removed_as_the_lag_of_now_does() -> None:
+    lane = ("orders", 0)
+    positions: dict[str, Any] = {
+        "history": {lane: [(0.0, 2)]},
+        "starts": {lane: [(0.0, 0), (60.0, 6)]},
+        "ends": {lane: [(0.0, 10)]},
+    }
+    found = group_lag(observed(commit(2), start=6, end=10, **positions), NOW_MS)
+    assert found.lag == 4
+    assert [point.value for point in trend_of(observed(**positions)).points] == [8]
+    moved = {**positions, "history": {lane: [(0.0, 2), (90.0, 2)]}}
+    assert [point.value for point in trend_of(observed(**moved)).points] == [8, 4]
 
 
 def test_a_group_that_catches_up_tells_when_it_will_have() -> None:

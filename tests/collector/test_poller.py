@@ -3,9 +3,12 @@
 import threading
 import time
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Future
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaError, Producer, TopicPartition
 
 from flowtrail.collector.lag.broker import Broker, BrokerError
 from flowtrail.collector.lag.lookup import all_lag
@@ -50,6 +53,28 @@ def test_what_the_poller_wrote_comes_out_as_lag(broker: EmbeddedBroker, store: S
     [group] = all_lag(Queries(store), time.time() * 1000, 30_000).groups
     assert (group.group, group.service, group.lag, group.no_commit) == ("workers", "payments", 1, 3)
     assert (group.members, group.cluster_id) == (None, broker.cluster_id)
+
+
+def test_a_partition_that_answers_with_an_error_is_left_out_not_taken_for_one_without_a_commit(
+    broker: EmbeddedBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = Broker(broker.bootstrap_servers, {})
+    error = KafkaError(KafkaError.UNSTABLE_OFFSET_COMMIT)
+
+    def answer(*_: object, **__: object) -> dict[str, Future[ConsumerGroupTopicPartitions]]:
+        answered = SimpleNamespace(
+            topic_partitions=[
+                SimpleNamespace(topic="orders", partition=0, offset=1, error=None),
+                SimpleNamespace(topic="orders", partition=1, offset=-1001, error=error),
+            ]
+        )
+        future: Future[Any] = Future()
+        future.set_result(answered)
+        return {"workers": future}
+
+    monkeypatch.setattr(asked._client, "list_consumer_group_offsets", answer)
+    commits = asked.ask({"workers": frozenset({"orders"})}).commits
+    assert commits == {("workers", "orders", 0): 1, ("workers", "orders", 2): -1, ("workers", "orders", 3): -1}
 
 
 class Silent(Broker):

@@ -22,6 +22,7 @@ from flowtrail.collector.api.answers import (
     State,
     Tone,
 )
+from flowtrail.collector.api.routes import PATHS
 
 from .canned_api import CannedApi
 from .stories import BEGAN_MS, FLOW_ID, PLACED, complete, dead_lettered
@@ -262,6 +263,26 @@ def test_what_the_collector_does_not_know_is_status_4(flowtrail: Terminal, argum
     ended = flowtrail(*arguments)
     assert ended.status == 4
     assert ended.err == "flowtrail: No such thing: it may not have arrived yet\n"
+
+
+@pytest.mark.parametrize("body", [b"<html>", b"{}", b'{"nodes": 7}', b"\xff"])
+def test_an_answer_that_is_not_the_collectors_is_one_sentence_and_status_3(
+    api: CannedApi, flowtrail: Terminal, body: bytes
+) -> None:
+    api.answer("/v1/graph", body)
+    ended = flowtrail("graph")
+    assert ended.status == 3
+    assert "answered, but not as a collector of this version does" in ended.err
+    assert ended.err.count("\n") == 1
+
+
+def test_flows_takes_as_many_as_the_api_gives(api: CannedApi, flowtrail: Terminal) -> None:
+    limit = next(one for path in PATHS if path.path == "/v1/flows" for one in path.parameters if one.name == "limit")
+    assert limit.minimum is not None
+    assert limit.maximum is not None
+    api.answer("/v1/flows", flow_list())
+    for number, status in ((limit.minimum - 1, 2), (limit.minimum, 0), (limit.maximum, 0), (limit.maximum + 1, 2)):
+        assert flowtrail("flows", "--limit", str(number)).status == status
 
 
 @pytest.mark.parametrize(("http_status", "status"), [(400, 2), (500, 3), (503, 3)])

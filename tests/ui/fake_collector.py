@@ -23,11 +23,13 @@ STARTS_WITHIN_S = 20
 
 
 class FakeCollector:
-    """`is_empty`: nothing ever came. `is_away`: every answer is 503. `seen` counts the requests by path."""
+    """`is_empty`: nothing ever came. `is_away`: every answer is 503. `is_garbled`: every answer is another
+    program's. `seen` counts the requests by path."""
 
     def __init__(self) -> None:
         self.is_empty = False
         self.is_away = False
+        self.is_garbled = False
         self.extra_node = False
         self.seen: dict[str, int] = {}
         self._began_ms = time.time() * 1000
@@ -72,6 +74,8 @@ class FakeCollector:
     def _answering(self, answer: Callable[[Request], Answer]) -> Callable[[Request], Response]:
         def respond(request: Request) -> Response:
             self.seen[request.url.path] = self.seen.get(request.url.path, 0) + 1
+            if self.is_garbled:
+                return Response("<html>Welcome</html>", media_type="text/html")
             try:
                 if self.is_away:
                     raise ConnectionError

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from flask.testing import FlaskClient
 
-from flowtrail.client import CollectorError, NotFound
+from flowtrail.client import Client, CollectorError, NotFound
 from flowtrail.ui.address import Address
 from flowtrail.ui.app import make_app
 from flowtrail.ui.source import Source
@@ -111,6 +111,28 @@ def test_what_does_not_exist_is_not_taken_for_a_collector_that_is_away(collector
     source = Source(collector.url)
     with pytest.raises(NotFound):
         source.flow("nope")
+    assert source.away is None
+
+
+def test_after_an_error_that_nobody_foresaw_the_collector_is_asked_again(
+    collector: FakeCollector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = Source(collector.url)
+    with monkeypatch.context() as broken:
+        broken.setattr(Client, "health", lambda client: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            source.health()
+    assert source.health().ready
+
+
+def test_an_answer_that_makes_no_sense_is_a_collector_that_is_away_until_it_does(collector: FakeCollector) -> None:
+    source = Source(collector.url)
+    collector.is_garbled = True
+    with pytest.raises(CollectorError, match="not as a collector of this version"):
+        source.health()
+    assert source.away is not None
+    collector.is_garbled = False
+    source.health()
     assert source.away is None
 
 
