@@ -14,6 +14,7 @@ thread at a time.
 """
 
 import hashlib
+import logging
 import sqlite3
 import threading
 import uuid
@@ -23,6 +24,8 @@ from pathlib import Path
 from typing import Final
 
 from .contract import Appended, Depth, Entry, JournalError, JournalFull, SetAside
+
+log = logging.getLogger(__name__)
 
 # A sender repeats a request within seconds or minutes; this many are an hour at thirty requests a second.
 SEEN_REQUESTS: Final = 100_000
@@ -64,6 +67,7 @@ class SqliteJournal:
         self._seen_requests = seen_requests
         self._is_closed = False
         self._cursors: dict[str, int] = {}
+        self._skipping: set[str] = set()  # readers that lost entries since they had caught up last
         self._last = 0
         self._size_bytes = 0
         self._size_change_bytes = 0  # of the transaction under way
@@ -226,6 +230,10 @@ class SqliteJournal:
                 break
         if excess_bytes > 0:
             raise JournalFull("the journal is full: what was accepted before is not stored yet")
+        late = writer.execute("SELECT name FROM readers WHERE cursor < ?", (until,)).fetchall()
+        for name in {name for (name,) in late} - self._skipping:
+            log.warning("%s: the journal is full, and the oldest requests before this reader are skipped", name)
+            self._skipping.add(name)
         writer.execute(
             "UPDATE readers SET cursor = :until, reserved = NULL, skipped = skipped +"
             " (SELECT count(*) FROM entries WHERE position > readers.cursor AND position <= :until)"
@@ -248,6 +256,8 @@ class SqliteJournal:
             " WHERE name = :reader AND cursor < :position",
             {"position": position, "reader": reader},
         )
+        if position >= self._last:
+            self._skipping.discard(reader)
 
     def _remove_read(self, writer: sqlite3.Connection) -> None:
         [passed] = writer.execute("SELECT min(cursor) FROM readers").fetchone()

@@ -201,6 +201,22 @@ class TestSqliteJournal(JournalContract):
         with pytest.raises(JournalError, match="cannot open"):
             self.open(tmp_path)
 
+    def test_a_reader_that_begins_to_skip_is_told_of_once_until_it_caught_up(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        def fill(first: int) -> int:
+            for number in range(first, first + 5):
+                [last] = journal.append([b"%04d" % number])
+                journal.commit("a", last.position)
+            return last.position
+
+        with closing(self.open(tmp_path, optional=["b"], max_bytes=10)) as journal:
+            last = fill(0)
+            assert [record.args for record in caplog.records] == [("b",)]
+            journal.commit("b", last)
+            fill(5)
+            assert [record.args for record in caplog.records] == [("b",), ("b",)]
+
 
 class TestGroupCommit:
     def test_requests_that_wait_share_one_append(self, tmp_path: Path) -> None:
