@@ -1,71 +1,23 @@
 """Everything that came goes on to the endpoint, also when it was away, and nobody waits for it."""
 
-import gzip
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from flowtrail.collector.exporters.otlp_http import READER, exporter, retry_after_s
 from flowtrail.collector.journal.delivery import Unavailable
 from flowtrail.collector.journal.sqlite import SqliteJournal
+from flowtrail.collector.store.connection import Store
+from flowtrail.collector.store.loader import loader
 
 from .otlp_bodies import body, span
+from .otlp_endpoint import Endpoint
 
 PATIENCE_S = 20
-
-
-class Endpoint:
-    """An OTLP/HTTP endpoint that keeps what it takes. `answers` are given first, one a request, in place of 200."""
-
-    def __init__(self) -> None:
-        self.answers: list[tuple[int, dict[str, str]]] = []
-        self.bodies: list[bytes] = []
-        self.refuses: bytes | None = None
-        endpoint = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                data = gzip.decompress(self.rfile.read(int(self.headers["content-length"])))
-                status, headers = endpoint.answers.pop(0) if endpoint.answers else (200, {})
-                if endpoint.refuses is not None and endpoint.refuses in data:
-                    status = 400
-                if status == 200:
-                    endpoint.bodies.append(data)
-                self.send_response(status)
-                for name, value in {**headers, "content-length": "0"}.items():
-                    self.send_header(name, value)
-                self.end_headers()
-
-            def log_message(self, format: str, *args: object) -> None:
-                """Stay quiet: the test says what went wrong."""
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._server.server_port}/v1/traces"
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
-        self._thread.start()
-
-    def spans(self) -> list[bytes]:
-        """The ids of all spans that were taken."""
-        requests = [ExportTraceServiceRequest.FromString(data) for data in self.bodies]
-        return [
-            told.span_id
-            for request in requests
-            for resource in request.resource_spans
-            for scope in resource.scope_spans
-            for told in scope.spans
-        ]
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
 
 
 @pytest.fixture
@@ -112,16 +64,19 @@ def test_an_endpoint_that_was_away_gets_everything_once(tmp_path: Path, endpoint
         assert journal.count_set_aside(READER) == 0
 
 
-def test_an_endpoint_that_is_not_there_holds_up_nobody(tmp_path: Path) -> None:
+def test_an_endpoint_that_is_not_there_holds_up_nobody(tmp_path: Path, store: Store) -> None:
     with opened(tmp_path) as journal:
-        sending = exporter(journal, "http://127.0.0.1:9/v1/traces")
+        sending, loading = exporter(journal, "http://127.0.0.1:9/v1/traces"), loader(journal, store)
         sending.start()
-        append(journal, 10)
+        append(journal, 5)
         until(lambda: sending.progress.last_error is not None)
-        journal.commit("store", journal.read("store", 100, 10**7)[-1].position)
-        sending.stop()
-        assert journal.depth("store").requests == 0
+        loading.start()
+        append(journal, 5)
+        until(lambda: journal.depth("store").requests == 0)
+        assert store.query(f"SELECT count() FROM {store.database}.spans") == [(10,)]
         assert journal.depth(READER).requests == 10
+        loading.stop()
+        sending.stop()
 
 
 def test_after_a_new_start_it_goes_on_where_it_was(tmp_path: Path, endpoint: Endpoint) -> None:
