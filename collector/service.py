@@ -24,7 +24,7 @@ from pydantic import ValidationError
 from .api.answers import Health, ReaderHealth
 from .api.app import make_app
 from .exporters import otlp_http as exporting
-from .journal.contract import JournalError
+from .journal.contract import Depth, JournalError
 from .journal.delivery import Delivery
 from .journal.group_commit import GroupCommit
 from .journal.sqlite import SqliteJournal
@@ -48,22 +48,37 @@ class StartError(Exception):
     """The collector cannot run as it is set up; the message says what to change."""
 
 
+class Broken(Exception):
+    """A part of the running collector ended by itself. The log says why; a new start may help."""
+
+
 def run(settings: Settings) -> None:
-    """Run a collector until SIGINT or SIGTERM. Raises StartError.
+    """Run a collector until SIGINT or SIGTERM. Raises StartError, or Broken once it runs; it has stopped then.
 
     Must be called on the main thread, for the signals. Once everything is up, `endpoints.json` in the data directory
     says where: `{"otlp_http": url, "api": url, "pid": n}`; it goes at the end.
     """
     stop = threading.Event()
-    with _stopping_on_signals(stop), running(settings) as endpoints:
+    broken: list[str] = []
+
+    def break_off(name: str) -> None:
+        broken.append(name)
+        stop.set()
+
+    with _stopping_on_signals(stop), running(settings, break_off) as endpoints:
         log.info("OTLP/HTTP on %s/v1/traces, API on %s", endpoints["otlp_http"], endpoints["api"])
         stop.wait()
         log.info("stopping")
+    if broken:
+        raise Broken(f"the {broken[0]} server ended by itself")
 
 
 @contextmanager
-def running(settings: Settings) -> Iterator[dict[str, Any]]:
-    """A collector that runs while the block does; yields what `endpoints.json` says. Raises StartError."""
+def running(settings: Settings, break_off: Callable[[str], None]) -> Iterator[dict[str, Any]]:
+    """A collector that runs while the block does; yields what `endpoints.json` says. Raises StartError.
+
+    `break_off` is called with the name of a server that ends before the block does, on that server's thread.
+    """
     endpoints_file = settings.data_dir / ENDPOINTS_FILE
     with ExitStack() as parts:
         try:
@@ -104,8 +119,8 @@ def running(settings: Settings) -> Iterator[dict[str, Any]]:
             parts.callback(poller.stop)
 
         health = _Health(journal, store, receiver, deliveries, poller, settings)
-        parts.enter_context(_serving(receiver, otlp_socket, "otlp-http"))
-        parts.enter_context(_serving(make_app(store, settings, health), api_socket, "api"))
+        parts.enter_context(_serving(receiver, otlp_socket, "otlp-http", break_off))
+        parts.enter_context(_serving(make_app(store, settings, health), api_socket, "api", break_off))
 
         endpoints = {"otlp_http": _url(otlp_socket), "api": _url(api_socket), "pid": os.getpid()}
         _write_atomically(endpoints_file, json.dumps(endpoints))
@@ -134,18 +149,26 @@ class _Health:
 
     def __call__(self) -> Health:
         reason = None
-        stored_spans = 0
+        stored_spans = rejected_spans = set_aside_requests = 0
+        depth, before_store = Depth(0, 0), Depth(0, 0)
+        readers: list[ReaderHealth] = []
         try:
-            [(stored_spans,)] = self._store.query(
-                "SELECT coalesce(sum(total_rows), 0) FROM system.tables"
+            depth, before_store = self._journal.depth(), self._journal.depth(loading.READER)
+            set_aside_requests = self._journal.count_set_aside(loading.READER)
+            readers = [self._reader(delivery) for delivery in self._deliveries]
+        except JournalError as error:
+            reason = f"the journal cannot be read: {error}"
+        try:
+            [(stored_spans, rejected_spans)] = self._store.query(
+                "SELECT coalesce(sum(total_rows), 0),"
+                f" (SELECT coalesce(sum(spans), 0) FROM {self._store.database}.rejected) FROM system.tables"
                 " WHERE database = {database:String} AND name = 'spans'",
                 {"database": self._store.database},
             )
         except StoreError as error:
-            reason = f"the store cannot be reached: {error}"
+            reason = reason or f"the store cannot be reached: {error}"
         # A tenth is kept free: whoever balances load by readiness should go elsewhere before requests are refused.
-        depth = self._journal.depth()
-        if reason is None and self._journal.depth(loading.READER).size_bytes > 0.9 * self._settings.journal_max_bytes:
+        if reason is None and before_store.size_bytes > 0.9 * self._settings.journal_max_bytes:
             reason = "the journal is nearly full: the store does not keep up"
         return Health(
             version=metadata.version("flowtrail"),
@@ -154,11 +177,12 @@ class _Health:
             received_requests=self._receiver.received,
             duplicate_requests=self._receiver.duplicates,
             rejected_requests=dict(self._receiver.refused),
-            set_aside_requests=self._journal.count_set_aside(loading.READER),
+            set_aside_requests=set_aside_requests,
             journal_bytes=depth.size_bytes,
             journal_requests=depth.requests,
             stored_spans=stored_spans,
-            readers=[self._reader(delivery) for delivery in self._deliveries],
+            rejected_spans=rejected_spans,
+            readers=readers,
             broker=self._poller.status() if self._poller is not None else None,
         )
 
@@ -169,6 +193,8 @@ class _Health:
             name=delivery.reader,
             behind_requests=before.requests,
             behind_bytes=before.size_bytes,
+            skipped_requests=self._journal.skipped(delivery.reader),
+            set_aside_requests=self._journal.count_set_aside(delivery.reader),
             last_error=progress.last_error,
             last_error_ms=progress.last_error_ms,
             last_success_ms=progress.last_success_ms,
@@ -193,17 +219,30 @@ def _url(listening: socket.socket) -> str:
 
 
 @contextmanager
-def _serving(app: Callable[..., Any], listening: socket.socket, name: str) -> Iterator[None]:
+def _serving(
+    app: Callable[..., Any], listening: socket.socket, name: str, break_off: Callable[[str], None]
+) -> Iterator[None]:
     """Serve an ASGI application while the block runs, on a thread and an event loop of its own: the API's answers
     and the receiver's do not wait for each other."""
     server = uvicorn.Server(
         uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=GRACE_S)
     )
-    thread = threading.Thread(target=server.run, args=([listening],), name=name, daemon=True)
+    is_ending = threading.Event()
+
+    def serve() -> None:
+        try:
+            server.run([listening])
+        except (Exception, SystemExit):  # uvicorn exits when it cannot start
+            log.exception("the %s server failed", name)
+        if not is_ending.is_set():
+            break_off(name)
+
+    thread = threading.Thread(target=serve, name=name, daemon=True)
     thread.start()
     try:
         yield
     finally:
+        is_ending.set()
         server.should_exit = True
         thread.join(GRACE_S + 2)
 
@@ -225,7 +264,7 @@ def _write_atomically(path: Path, text: str) -> None:
 
 
 def main() -> int:
-    """Run a collector from the environment alone; 2 when it cannot be run as it is set up."""
+    """Run a collector from the environment alone; 2 when it cannot be run as it is set up, 1 when it broke."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     try:
@@ -233,6 +272,9 @@ def main() -> int:
     except (ValidationError, StartError) as error:
         print(f"flowtrail: {error}", file=sys.stderr)
         return 2
+    except Broken as error:
+        print(f"flowtrail: {error}", file=sys.stderr)
+        return 1
     return 0
 
 

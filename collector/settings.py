@@ -16,8 +16,7 @@ MIB: Final = 1024 * 1024
 
 
 class Settings(BaseSettings):
-    """The collector's options. Raises pydantic's ValidationError, which names the option and what is wrong "
-    "with it."""
+    """The collector's options. Raises pydantic's ValidationError, which names the option and what is wrong with it."""
 
     model_config = SettingsConfigDict(env_prefix="FLOWTRAIL_", frozen=True, extra="forbid", validate_default=True)
 

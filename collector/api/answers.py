@@ -153,12 +153,16 @@ class Event(Answer):
 
 
 class SpanLink(Answer):
+    """One end of a span link: the span at its other end, with the link's attributes as text."""
+
     trace_id: str
     span_id: str
     attributes: dict[str, str] = {}
 
 
 class SpanEvent(Answer):
+    """Something that a span noted on its way, such as an exception."""
+
     time_ms: float
     name: str
     attributes: dict[str, str] = {}
@@ -304,6 +308,8 @@ class Point(Answer):
 
 
 class Series(Answer):
+    """A quantity over time, oldest step first; empty when nothing was seen."""
+
     name: str
     unit: str
     points: list[Point]
@@ -374,12 +380,21 @@ class ReaderHealth(Answer):
     name: str
     behind_requests: int
     behind_bytes: int
+    skipped_requests: int = Field(
+        0, description="requests that it lost, ever, because the journal was full; only an exporter skips"
+    )
+    set_aside_requests: int = Field(
+        0, description="requests that its destination refused for good; the journal keeps them, an exporter's last 1000"
+    )
     last_error: str | None = None
     last_error_ms: float | None = None
     last_success_ms: float | None = None
 
 
 class Health(Answer):
+    """The collector's own state. Requests are counted since its start, those set aside or skipped over all starts,
+    spans as the store holds them. What cannot be read (`reason` says why) counts 0."""
+
     version: str
     ready: bool
     reason: str | None = Field(None, description="why it is not ready")
@@ -390,6 +405,9 @@ class Health(Answer):
     journal_bytes: int
     journal_requests: int
     stored_spans: int
+    rejected_spans: int = Field(
+        0, description="spans of accepted requests that the store left out: ids or a time that make no sense"
+    )
     readers: list[ReaderHealth]
     broker: str | None = Field(None, description="what the poller last said about the broker")
 

@@ -51,13 +51,15 @@ def _collect(**options: Any) -> None:
         stop("; ".join(map(_sentence, error.errors())), Exit.BAD_USE)
     except SettingsError as error:
         stop(str(error), Exit.BAD_USE)
-    from flowtrail.collector.service import StartError, run
+    from flowtrail.collector.service import Broken, StartError, run
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
         run(settings)
     except StartError as error:
         stop(str(error), Exit.BAD_USE)
+    except Broken as error:
+        stop(str(error), Exit.BROKEN)
 
 
 def _sentence(wrong: ErrorDetails) -> str:

@@ -1,21 +1,35 @@
 """The collector as a process: it says where it is, shows an event at once, stops cleanly and refuses a wrong setup."""
 
+import functools
+import itertools
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
+import uvicorn
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from benchmarks.collector_process import PATIENCE_S, CollectorProcess, stored
+from flowtrail.collector.journal.contract import JournalError
+from flowtrail.collector.journal.sqlite import SqliteJournal
+from flowtrail.collector.service import Broken, run, running
 from flowtrail.collector.settings import Settings
 
 from .otlp_bodies import body, send, span
+from .otlp_endpoint import Endpoint
+
+_numbers = itertools.count(1)
 
 PROTOBUF = {"content-type": "application/x-protobuf"}
 
@@ -43,6 +57,57 @@ def start_in_vain(**options: str) -> subprocess.CompletedProcess[str]:
         text=True,
         timeout=PATIENCE_S,
     )
+
+
+def settings_here(data_dir: Path, store_dsn: str, **options: Any) -> Settings:
+    """Settings of a collector in this process: it shares the engine, has a database of its own, and keeps all."""
+    database = f"collector_{next(_numbers)}"
+    return Settings(
+        data_dir=data_dir,
+        store_dsn=store_dsn,
+        database=database,
+        retention_days=0,
+        otlp_http_port=0,
+        api_port=0,
+        **options,
+    )
+
+
+@contextmanager
+def running_here(data_dir: Path, store_dsn: str, **options: Any) -> Iterator[tuple[str, str]]:
+    """A collector in this process; yields the URLs of its API and for traces. None of its servers may end."""
+    ended: list[str] = []
+    with running(settings_here(data_dir, store_dsn, **options), ended.append) as endpoints:
+        yield endpoints["api"], endpoints["otlp_http"] + "/v1/traces"
+    assert ended == []
+
+
+def post(traces_url: str, one: Span) -> int:
+    """Send a span; return the answer's status."""
+    return requests.post(traces_url, data=body(one), headers=PROTOBUF, timeout=10).status_code
+
+
+def is_taken(traces_url: str, one: Span) -> bool:
+    return post(traces_url, one) == 200
+
+
+def health_of(api_url: str) -> dict[str, Any]:
+    told: dict[str, Any] = requests.get(api_url + "/v1/health", timeout=10).json()
+    return told
+
+
+def reader(health: dict[str, Any], name: str) -> dict[str, Any]:
+    """What health tells of one reader."""
+    [told] = [told for told in health["readers"] if told["name"] == name]
+    return dict(told)
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Wait for a condition; fails when it does not come true."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come true in time"
+        threading.Event().wait(0.05)
 
 
 def test_a_span_comes_through_to_the_store_and_health_counts_it(collector: CollectorProcess) -> None:
@@ -84,6 +149,89 @@ def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
         refused = start_in_vain(data_dir=str(tmp_path), otlp_http_port=str(port))
     assert refused.returncode == 2
     assert f"cannot listen on 127.0.0.1:{port}" in refused.stderr
+
+
+def test_an_export_endpoint_that_is_away_delays_nothing_and_gets_everything_once_it_is_there(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as reserved:
+        port = reserved.getsockname()[1]
+    collector = CollectorProcess(tmp_path, export_url=f"http://127.0.0.1:{port}/v1/traces")
+    try:
+        spans = [span(send("orders", 0, number), kind=4, start_ns=time.time_ns()) for number in range(10)]
+        for one in spans:
+            assert post(collector.traces_url, one) == 200
+        collector.wait_until_drained("store")
+        until(lambda: reader(collector.health(), "export")["last_error"] is not None)
+        health = collector.health()
+        assert health["ready"]
+        assert (health["stored_spans"], reader(health, "export")["behind_requests"]) == (10, 10)
+        graph = requests.get(collector.api_url + "/v1/graph", timeout=10).json()
+        assert [(edge["source"], edge["target"], edge["messages"]) for edge in graph["edges"]] == [
+            ("service:orders", "topic:orders", 10)
+        ]
+        flow = requests.get(f"{collector.api_url}/v1/flows/{spans[0].trace_id.hex()}", timeout=10).json()
+        assert [told["span_id"] for told in flow["spans"]] == [spans[0].span_id.hex()]
+        with closing(Endpoint(port)) as endpoint:
+            collector.wait_until_drained("export", timeout_s=PATIENCE_S)
+            assert endpoint.spans() == [one.span_id for one in spans]
+    finally:
+        collector.kill()
+
+
+def test_health_counts_what_the_endpoint_and_the_store_refused(tmp_path: Path, store_dsn: str) -> None:
+    with closing(Endpoint()) as endpoint:
+        bad = span()
+        endpoint.refuses = bad.span_id
+        with running_here(tmp_path, store_dsn, export_url=endpoint.url) as (api_url, traces_url):
+            for one in (bad, span(), span(trace_id=b"short")):
+                assert post(traces_url, one) == 200
+            until(lambda: all(told["behind_requests"] == 0 for told in health_of(api_url)["readers"]))
+            health = health_of(api_url)
+    assert reader(health, "export")["set_aside_requests"] == 1
+    assert (reader(health, "store")["set_aside_requests"], health["set_aside_requests"]) == (0, 0)
+    assert (health["stored_spans"], health["rejected_spans"]) == (2, 1)
+
+
+def test_health_counts_what_an_exporter_skipped_when_the_journal_was_full(tmp_path: Path, store_dsn: str) -> None:
+    options = {"export_url": "http://127.0.0.1:9/v1/traces", "max_body_bytes": 1000, "journal_max_bytes": 1000}
+    with running_here(tmp_path, store_dsn, **options) as (api_url, traces_url):
+        sent = [span() for _ in range(20)]
+        for one in sent:
+            until(functools.partial(is_taken, traces_url, one))
+        until(lambda: reader(health_of(api_url), "store")["behind_requests"] == 0)
+        told = reader(health_of(api_url), "export")
+    assert told["skipped_requests"] > 0
+    assert told["skipped_requests"] + told["behind_requests"] == len(sent)
+
+
+def test_a_journal_that_cannot_be_read_is_not_ready_and_says_why(
+    tmp_path: Path, store_dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise JournalError("disk I/O error")
+
+    with running_here(tmp_path, store_dsn) as (api_url, _):
+        with monkeypatch.context() as patched:
+            patched.setattr(SqliteJournal, "depth", broken)
+            answer = requests.get(api_url + "/readyz", timeout=10)
+        assert (answer.status_code, answer.json()["reason"]) == (503, "the journal cannot be read: disk I/O error")
+        assert requests.get(api_url + "/readyz", timeout=10).status_code == 200
+
+
+def test_a_server_that_ends_by_itself_ends_the_collector_with_an_error(
+    tmp_path: Path, store_dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def breaks(self: uvicorn.Server, sockets: object = None) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(uvicorn.Server, "run", breaks)
+    rescue = threading.Timer(PATIENCE_S, os.kill, (os.getpid(), signal.SIGTERM))
+    rescue.start()
+    try:
+        with pytest.raises(Broken, match="server ended by itself"):
+            run(settings_here(tmp_path, store_dsn))
+    finally:
+        rescue.cancel()
+    assert not (tmp_path / "endpoints.json").exists()
 
 
 @pytest.mark.parametrize(
