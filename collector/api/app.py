@@ -7,6 +7,8 @@ from collections.abc import Awaitable, Callable
 from importlib.metadata import version as version_of
 from typing import Final
 
+import anyio
+import anyio.to_thread
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -31,6 +33,8 @@ from .routes import PATHS, NotThere, Path, Question, Sources
 _LOG: Final = logging.getLogger(__name__)
 # Below this a body gets no smaller.
 GZIP_FROM_BYTES: Final = 1024
+READY_WITHIN_S: Final = 2.0
+READY_THREADS: Final = 4
 
 
 def make_app(
@@ -57,9 +61,14 @@ def make_app(
     async def healthz(_: Request) -> Response:
         return Response(b'{"alive":true}', media_type="application/json")
 
+    # Of their own: a store that hangs may hold every thread that answers questions.
+    threads = anyio.CapacityLimiter(READY_THREADS)
+
     async def readyz(_: Request) -> Response:
-        said = await run_in_threadpool(health)
-        return _json(said, 200 if said.ready else 503)
+        with anyio.move_on_after(READY_WITHIN_S):
+            said = await anyio.to_thread.run_sync(health, limiter=threads, abandon_on_cancel=True)
+            return _json(said, 200 if said.ready else 503)
+        return _problem(503, "Not ready", f"The collector could not say within {READY_WITHIN_S:g} s how it is.")
 
     return Starlette(
         routes=[

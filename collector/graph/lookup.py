@@ -1,10 +1,8 @@
 """The graph out of the store: counts are read anew each time, what is dear and slow to change for some seconds."""
 
-import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, Generic, TypeVar
+from typing import Final
 
 from flowtrail.collector.api.answers import FlowSummary, Graph, LagList, NodeDetail
 from flowtrail.collector.flows.deliveries import error_text
@@ -16,6 +14,7 @@ from flowtrail.collector.store.queries import CallCount, EdgeCount, Queries
 
 from .change import compare
 from .detail import detail
+from .kept import Kept
 from .topology import RECENT_MS, Seen, around, build
 
 HOUR_MS: Final = 3_600_000
@@ -30,27 +29,6 @@ CALLS_KEPT_S: Final = 10.0
 CALLS_RANGE_MS: Final = 900_000
 CALLS_SPANS: Final = 50_000
 
-_Key = TypeVar("_Key")
-_Value = TypeVar("_Value")
-
-
-class Kept(Generic[_Key, _Value]):
-    """Values by key, each kept for some seconds. Whoever finds one old makes it anew; others wait for that."""
-
-    def __init__(self, keep_s: float, clock_s: Callable[[], float] = time.monotonic) -> None:
-        self._keep_s = keep_s
-        self._clock_s = clock_s
-        self._lock = threading.Lock()
-        self._held: dict[_Key, tuple[float, _Value]] = {}
-
-    def get(self, key: _Key, make: Callable[[], _Value]) -> _Value:
-        with self._lock:
-            now_s = self._clock_s()
-            self._held = {one: held for one, held in self._held.items() if now_s - held[0] < self._keep_s}
-            if key not in self._held:
-                self._held[key] = (now_s, make())
-            return self._held[key][1]
-
 
 class GraphLookup:
     """Answers graphs and nodes. Safe from any thread."""
@@ -64,7 +42,7 @@ class GraphLookup:
         self._around: Kept[tuple[int, int], _Around] = Kept(LAG_KEPT_S)
 
     def lag(self, now_ms: float) -> LagList:
-        """Every group's lag, at most a second old."""
+        """Every group's lag, a second old at most where the store keeps up."""
         return self._lag.get(None, lambda: all_lag(self._queries, now_ms, self._silent_after_ms))
 
     def graph(

@@ -1,15 +1,19 @@
 """The HTTP API over a real store: every path answers, says what is missing, and refuses what makes no sense."""
 
+import asyncio
+import threading
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
 
+import httpx
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, given, settings
 from schemathesis.core.result import Ok
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
+from flowtrail.collector.api import app as api_app
 from flowtrail.collector.api.answers import Event, Flow, FlowList, Graph, GroupLag, Health, LagList, NodeDetail, Verdict
 from flowtrail.collector.api.app import make_app
 from flowtrail.collector.settings import Settings
@@ -263,6 +267,47 @@ def test_a_question_that_takes_too_long_is_504_and_says_what_to_do(shop: Shop, m
     response = ask(shop.app, "/v1/flows")
     assert response.status_code == 504
     assert "shorter time" in response.json()["detail"]
+
+
+def test_health_is_answered_while_a_hanging_store_holds_every_question(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go = threading.Event()
+
+    def hang(*_: object) -> None:
+        assert go.wait(60)
+        raise StoreError("it hung")
+
+    async def all_at_once() -> tuple[list[int], list[int]]:
+        transport = httpx.ASGITransport(app=shop.app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://collector") as client:
+            questions = [asyncio.create_task(client.get("/v1/flows")) for _ in range(50)]
+            try:
+                well = [(await client.get(path)).status_code for path in ("/healthz", "/readyz")]
+                assert not any(question.done() for question in questions)
+            finally:
+                go.set()
+            return well, [(await question).status_code for question in questions]
+
+    monkeypatch.setattr(shop.scene.store, "query", hang)
+    well, questions = asyncio.run(all_at_once())
+    assert well == [200, 200]
+    assert set(questions) == {503}
+
+
+def test_a_collector_that_cannot_say_how_it_is_is_not_ready(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    go = threading.Event()
+
+    def hang() -> Health:
+        assert go.wait(60)
+        return HEALTHY
+
+    monkeypatch.setattr(api_app, "READY_WITHIN_S", 0.05)
+    try:
+        response = ask(make_app(store, Settings(), hang), "/readyz")
+    finally:
+        go.set()
+    assert (response.status_code, response.json()["title"]) == (503, "Not ready")
 
 
 def test_writing_is_refused(shop: Shop) -> None:
