@@ -60,6 +60,7 @@ class Facts:
         return max(rows, key=lambda row: row.last_ms).service if rows else ""
 
     def reports_spans(self, group: str) -> bool:
+        """Whether any span names this group; '' is none."""
         return bool(group) and group in self._groups_by_name
 
     def reports_processing(self, reader: Reader) -> bool:
@@ -67,6 +68,7 @@ class Facts:
         return any(row.processes for row in self._rows_of(reader))
 
     def commit(self, group: str, topic: str, partition: int) -> CommitRow | None:
+        """The group's position in a partition; None where the poller saw none."""
         return self._commit_at.get((group, topic, partition))
 
     def first_sign_ms(self, reader: Reader, topic: str) -> float | None:
@@ -83,6 +85,7 @@ class Facts:
         return max(signs, default=None)
 
     def rate_per_s(self, reader: Reader, topic: str) -> float:
+        """Events a second that the reader lately handled of a topic; 0 where no span tells."""
         return sum(row.per_s for row in self._rows_of(reader) if row.topic == topic)
 
     def patience_ms(self, reader: Reader) -> float:

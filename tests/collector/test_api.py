@@ -1,6 +1,7 @@
 """The HTTP API over a real store: every path answers, says what is missing, and refuses what makes no sense."""
 
 import asyncio
+import re
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -12,6 +13,7 @@ import schemathesis
 from hypothesis import HealthCheck, given, settings
 from schemathesis.core.result import Ok
 from schemathesis.specs.openapi.checks import positive_data_acceptance
+from starlette.routing import Route
 
 from flowtrail.collector.api import app as api_app
 from flowtrail.collector.api.answers import Event, Flow, FlowList, Graph, GroupLag, Health, LagList, NodeDetail, Verdict
@@ -318,6 +320,16 @@ def test_writing_is_refused(shop: Shop) -> None:
 def test_large_answers_are_compressed_for_those_who_ask(shop: Shop) -> None:
     response = ask(shop.app, f"/v1/flows/{shop.good.trace_id}", {"Accept-Encoding": "gzip"})
     assert response.headers["content-encoding"] == "gzip"
+
+
+def test_the_description_names_every_path_and_every_way_to_fail(shop: Shop) -> None:
+    described = told(shop.app, "/openapi.json")["paths"]
+    served = {re.sub(r":\w+", "", route.path) for route in shop.app.routes if isinstance(route, Route)}
+    assert set(described) == served - {"/openapi.json"}
+    for path, operations in described.items():
+        if path.startswith("/v1/"):
+            assert {"200", "400", "500", "503", "504"} <= set(operations["get"]["responses"])
+    assert set(described["/readyz"]["get"]["responses"]) == {"200", "503"}
 
 
 def test_the_api_keeps_to_its_description(shop: Shop) -> None:
