@@ -11,22 +11,74 @@ from urllib.parse import quote
 import requests
 from pydantic import ValidationError
 
-from flowtrail.collector.api import answers
 from flowtrail.collector.api.answers import (
+    Answer,
+    Attempt,
+    Coordinates,
+    Edge,
     Event,
+    Evidence,
     Flow,
     FlowList,
+    FlowSummary,
     Graph,
     GroupLag,
     Health,
+    Hop,
     LagList,
+    Node,
     NodeDetail,
+    PartitionLag,
+    Point,
+    Problem,
+    ReaderHealth,
+    Series,
+    Span,
+    SpanEvent,
+    SpanLink,
+    State,
+    Tone,
     Verdict,
 )
 
+# Whoever asks needs the answers too: they are to be had from here.
+__all__ = [
+    "DEFAULT_URL",
+    "Answer",
+    "Attempt",
+    "Client",
+    "CollectorError",
+    "Coordinates",
+    "Edge",
+    "Event",
+    "Evidence",
+    "Flow",
+    "FlowList",
+    "FlowSummary",
+    "Graph",
+    "GroupLag",
+    "Health",
+    "Hop",
+    "LagList",
+    "Node",
+    "NodeDetail",
+    "NotFound",
+    "PartitionLag",
+    "Point",
+    "Problem",
+    "ReaderHealth",
+    "Series",
+    "Span",
+    "SpanEvent",
+    "SpanLink",
+    "State",
+    "Tone",
+    "Verdict",
+]
+
 DEFAULT_URL: Final = "http://127.0.0.1:8680"
 
-_A = TypeVar("_A", bound=answers.Answer)
+_A = TypeVar("_A", bound=Answer)
 
 
 class CollectorError(Exception):
@@ -149,7 +201,7 @@ class Client:
             self.last_answer = response.content
             return answer
         try:
-            problem = answers.Problem.model_validate_json(response.content)
+            problem = Problem.model_validate_json(response.content)
             message = f"{problem.title}: {problem.detail}"
         except ValueError:
             message = f"the collector answered {response.status_code} without a reason"

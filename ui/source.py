@@ -8,8 +8,18 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final, TypeVar, cast
 
-from flowtrail.client import Client, CollectorError
-from flowtrail.collector.api.answers import Answer, Flow, FlowList, Graph, GroupLag, Health, LagList, NodeDetail
+from flowtrail.client import (
+    Answer,
+    Client,
+    CollectorError,
+    Flow,
+    FlowList,
+    Graph,
+    GroupLag,
+    Health,
+    LagList,
+    NodeDetail,
+)
 
 from .address import Window
 

@@ -1,7 +1,7 @@
 """The parts know each other only as the design says, so that each can be taken alone or replaced.
 
 `tracer` runs in the user's process and imports nothing of ours; `collector` shares the tracer's names and header codec;
-`ui` sees the collector through the client and its answers; `flowtrail` may use everything.
+`ui` sees the collector through the client; `flowtrail` may use everything.
 """
 
 import ast
@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent.parent
 ALLOWED = {
     "tracer": set[str](),
     "collector": {"flowtrail.tracer.attributes", "flowtrail.tracer.headers"},
-    "ui": {"flowtrail.client", "flowtrail.collector.api.answers"},
+    "ui": {"flowtrail.client"},
 }
 
 

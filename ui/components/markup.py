@@ -6,7 +6,7 @@ from typing import Any, TypeAlias
 from dash import dcc, html
 from dash.development.base_component import Component
 
-from flowtrail.collector.api.answers import Coordinates, Tone
+from flowtrail.client import Coordinates, Tone
 
 from .elements import Clock, Copy, Icon
 from .format import duration

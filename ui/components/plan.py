@@ -2,7 +2,7 @@
 
 from typing import Final, TypedDict
 
-from flowtrail.collector.api.answers import Flow, Hop, Tone
+from flowtrail.client import Flow, Hop, Tone
 
 from .layout import Point, curve, place
 from .states import is_bad

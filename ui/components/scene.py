@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Hashable, Iterable, Mapping
 from typing import Final, TypedDict
 
-from flowtrail.collector.api.answers import Edge, Graph, Node, Tone
+from flowtrail.client import Edge, Graph, Node, Tone
 
 from .format import THIN, count, duration, number, rate, share
 from .layout import Heights, Layout, Point, curve, place

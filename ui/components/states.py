@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 
-from flowtrail.collector.api.answers import State, Tone
+from flowtrail.client import State, Tone
 
 
 @dataclass(frozen=True, slots=True)

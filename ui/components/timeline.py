@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final, NotRequired, TypedDict
 
-from flowtrail.collector.api.answers import Flow, Hop, Span, State, Tone
+from flowtrail.client import Flow, Hop, Span, State, Tone
 
 from .axis import Axis, make_axis
 from .format import count, duration

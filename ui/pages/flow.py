@@ -5,8 +5,7 @@ from typing import Any, Final
 import dash_ag_grid
 from dash.development.base_component import Component
 
-from flowtrail.client import NotFound
-from flowtrail.collector.api.answers import Flow, Hop, State, Tone, Verdict
+from flowtrail.client import Flow, Hop, NotFound, State, Tone, Verdict
 from flowtrail.ui.address import Address
 from flowtrail.ui.components.axis import Axis
 from flowtrail.ui.components.elements import Plan

@@ -2,7 +2,7 @@
 
 from dash.development.base_component import Component
 
-from flowtrail.collector.api.answers import Attempt, Flow, Hop, Span, SpanEvent, SpanLink
+from flowtrail.client import Attempt, Flow, Hop, Span, SpanEvent, SpanLink
 from flowtrail.ui.address import Address
 from flowtrail.ui.components.format import duration
 from flowtrail.ui.components.markup import badge, copy_button, el, icon, link, moment, nothing, reference

@@ -2,8 +2,7 @@
 
 from dash.development.base_component import Component
 
-from flowtrail.client import CollectorError
-from flowtrail.collector.api.answers import FlowList, FlowSummary, State
+from flowtrail.client import CollectorError, FlowList, FlowSummary, State
 from flowtrail.ui.address import DEFAULT_RANGE, SEARCH_RANGE, Address, Window
 from flowtrail.ui.components.elements import Choice
 from flowtrail.ui.components.format import count, duration, number

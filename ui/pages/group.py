@@ -2,8 +2,7 @@
 
 from dash.development.base_component import Component
 
-from flowtrail.client import NotFound
-from flowtrail.collector.api.answers import GroupLag, PartitionLag
+from flowtrail.client import GroupLag, NotFound, PartitionLag
 from flowtrail.ui.address import Address
 from flowtrail.ui.components.elements import Chart
 from flowtrail.ui.components.format import THIN, count, duration, number, rate

@@ -4,7 +4,7 @@ from typing import Final
 
 from dash.development.base_component import Component
 
-from flowtrail.collector.api.answers import GroupLag, LagList, Tone
+from flowtrail.client import GroupLag, LagList, Tone
 from flowtrail.ui.address import Address
 from flowtrail.ui.components.elements import Spark
 from flowtrail.ui.components.format import count, duration, in_words, number

@@ -6,8 +6,7 @@ from typing import Final
 
 from dash.development.base_component import Component
 
-from flowtrail.client import NotFound
-from flowtrail.collector.api.answers import Edge, Graph, Node, NodeDetail, Series, Tone
+from flowtrail.client import Edge, Graph, Node, NodeDetail, NotFound, Series, Tone
 from flowtrail.ui.address import Address
 from flowtrail.ui.components.elements import LiveMap, MapSummary, Spark
 from flowtrail.ui.components.format import count, duration, number, rate, share

@@ -4,8 +4,7 @@ from urllib.parse import urlsplit
 
 from dash.development.base_component import Component
 
-from flowtrail.client import CollectorError
-from flowtrail.collector.api.answers import Graph, Node, NodeDetail, Series, State
+from flowtrail.client import CollectorError, Graph, Node, NodeDetail, Series, State
 from flowtrail.ui.address import Address
 from flowtrail.ui.components.elements import Spark
 from flowtrail.ui.components.format import count, duration, in_words, number, rate, share
