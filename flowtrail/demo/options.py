@@ -72,6 +72,9 @@ class Options:
     keep: Path | None = None
     """Empty or new folder for the collector's data, the services' logs and diaries. None: a temporary one."""
 
+    story_after_s: float = 20.0
+    """Seconds after which a run without an end tells the story of a broken flow, as soon as there is one."""
+
     def __post_init__(self) -> None:
         """Refuse what cannot work, before anything starts."""
         if self.for_s is not None and self.for_s < 5:

@@ -39,7 +39,6 @@ log = logging.getLogger(__name__)
 _JUDGED_AFTER_MS: Final = 13_000
 _START_TIMEOUT_S: Final = 60
 _DRAIN_TIMEOUT_S: Final = 45
-_STORY_AFTER_S: Final = 20
 _TICK_S: Final = 0.1
 
 
@@ -132,7 +131,8 @@ class _Run:
                     self._tick(min(left_s, _TICK_S))
                     elapsed_s = time.monotonic() - begin_s
                     said(f"{self._number_of_orders} orders", elapsed_s)
-                    if self._options.for_s is None and not is_story_told and elapsed_s > _STORY_AFTER_S:
+                    is_due = self._options.for_s is None and elapsed_s > self._options.story_after_s
+                    if is_due and not is_story_told:
                         is_story_told = self._tell_a_story()
                 self._do(step.what)
             while self._options.for_s is not None and time.monotonic() - begin_s < self._options.for_s:
@@ -198,16 +198,17 @@ class _Run:
         return 0 if report.is_right else 1
 
     def _tell_a_story(self) -> bool:
-        """Print the story of a flow that broke; False when there is none yet."""
+        """Print the story of a flow that broke; False when there is none yet that Flowtrail knows to be broken."""
         from flowtrail.cli.story import render
 
         broken = [f for f in self._truth_now().flows.values() if f.expected.state in _TELLING]
         with Client(self._backstage.api_url) as client:
             try:
                 for flow in broken[:1]:
-                    for found in client.flows(flow.order).flows[:1]:
-                        self._console.print(render(client.flow(found.id)))
-                        return True
+                    for found in client.flows(flow.order).flows:
+                        if found.state in _TELLING:
+                            self._console.print(render(client.flow(found.id)))
+                            return True
             except CollectorError as error:
                 log.warning("no story: %s", error)
         return False

@@ -47,6 +47,7 @@ def test_each_fault_is_told_by_the_state_that_it_leads_to(report: dict[str, Any]
     assert told[Fault.POISON_RECORD] == {"dead_lettered"}
     assert told[Fault.GROUP_DOWN] == {"no_member"}
     assert told[Fault.CONSUMER_KILLED] == {"crashed", "no_member"}
+    assert "waiting" in told[Fault.SLOW_CONSUMER]
     assert told[Fault.UNREAD_TOPIC] == {"unconsumed"}
     assert told[Fault.RECORD_TOO_LARGE] == {"not_sent"}
 
@@ -86,6 +87,31 @@ def test_the_processes_end_when_their_supervisor_is_killed(shop: "subprocess.Pop
     pids = pids_at_work(tmp_path)
     shop.kill()
     until(lambda: not any(map(is_alive, pids)), "the children ended")
+
+
+# With this seed the first order that fails comes within seconds.
+ENDLESS_WITH_AN_EARLY_STORY = """
+import sys
+from flowtrail.demo.options import Options
+from flowtrail.demo.runner import run
+sys.exit(run(Options(seed=139, story_after_s=1, is_ui_wanted=False)))
+"""
+
+
+def test_a_demo_without_an_end_tells_the_story_of_a_flow_that_failed(tmp_path: Path) -> None:
+    printed = tmp_path / "printed"
+    with printed.open("w") as file:
+        runner = subprocess.Popen([sys.executable, "-c", ENDLESS_WITH_AN_EARLY_STORY], stdout=file, stderr=file)
+    try:
+        until(lambda: "KeyError: 'XTS'" in printed.read_text(), "the story was told")
+        assert "✕ failed" in printed.read_text()
+        runner.send_signal(signal.SIGINT)
+        assert runner.wait(30) == 0
+    finally:
+        runner.kill()
+        runner.wait()
+    assert printed.read_text().count("The shop is open") == 1
+    assert "Traceback" not in printed.read_text()
 
 
 def pids_at_work(folder: Path) -> set[int]:
