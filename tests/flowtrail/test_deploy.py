@@ -108,9 +108,18 @@ def test_the_image_does_not_run_as_root() -> None:
     assert int(user) > 0
 
 
-def test_the_image_asks_for_a_path_that_the_api_answers() -> None:
-    (check,) = instructions("HEALTHCHECK")
-    (url,) = re.findall(r"http://[^']+", check)
+def test_the_image_has_no_health_of_its_own_since_its_commands_listen_on_different_ports() -> None:
+    assert instructions("HEALTHCHECK") == []
+
+
+def test_every_program_of_ours_is_asked_for_its_health_on_a_port_of_its_own() -> None:
+    for name, service in OURS.items():
+        (port,) = re.findall(r"127\.0\.0\.1(?::|', )(\d+)", service["healthcheck"]["test"][-1])
+        assert int(port) in reachable(name)
+
+
+def test_the_collector_is_asked_for_a_path_that_the_api_answers() -> None:
+    (url,) = re.findall(r"http://[^']+", OURS["collect"]["healthcheck"]["test"][-1])
     parts = urlsplit(url)
     assert parts.port == Settings.model_fields["api_port"].default
     # Being alive needs neither the store nor the collector's health: only a name is read while the API is made.
@@ -164,7 +173,7 @@ def test_every_port_is_bound_to_this_machine_only() -> None:
 def test_every_dependency_has_a_health_to_wait_for() -> None:
     for service in SERVICES.values():
         for name in service.get("depends_on", {}):
-            assert "healthcheck" in SERVICES[name] or name == "collect", f"{name} never becomes healthy"
+            assert "healthcheck" in SERVICES[name], f"{name} never becomes healthy"
 
 
 def test_the_composition_keeps_the_data_where_the_image_writes_it() -> None:
