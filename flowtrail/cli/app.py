@@ -19,7 +19,7 @@ app = typer.Typer(
     name="flowtrail",
     help="Follow every event through Kafka: where it went, how far each group lags, and why a flow failed or is stuck.",
     epilog="Exit status: 0 fine, 1 the flow is broken (why) or the demo was not explained, 2 bad use, "
-    "3 the collector was not reached, 4 there is no such flow, event or group.",
+    "3 the collector was not reached, 4 there is no such flow, event or group, 130 ended by Ctrl-C.",
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
