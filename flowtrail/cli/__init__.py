@@ -29,7 +29,7 @@ def main() -> None:
     if missing:
         print(
             f"flowtrail: the commands are not installed ({', '.join(missing)} is missing); "
-            "this is the tracer alone. Get them with: pip install 'flowtrail[all]'",
+            "this is the tracer alone. In a clone of Flowtrail, get them with: pip install '.[all]'",
             file=sys.stderr,
         )
         sys.exit(2)

@@ -71,7 +71,7 @@ def need(extra: str, modules: Sequence[str]) -> None:
     if missing:
         stop(
             f"this command needs more than is installed ({', '.join(missing)} is missing); "
-            f"get it with: pip install 'flowtrail[{extra}]'",
+            f"in a clone of Flowtrail, get it with: pip install '.[{extra}]'",
             Exit.BAD_USE,
         )
 

@@ -60,6 +60,14 @@ def test_every_command_in_the_documents_exists(page: str, command: str) -> None:
             pytest.fail(f"{page} names {program}, of which nothing is known here")
 
 
+@pytest.mark.parametrize("folder", ["ui", "flowtrail/cli"])
+def test_pages_and_commands_tell_to_install_it_as_the_documents_do(folder: str) -> None:
+    texts = [path.read_text() for path in (ROOT / folder).rglob("*.py")]
+    told = [found for text in texts for found in re.findall(r"pip install ([^\s\"]+)", text)]
+    assert told
+    assert [found for found in told if not re.fullmatch(rf"\.|'\.\[({'|'.join(EXTRAS)}|{{extra}})\]'", found)] == []
+
+
 def test_make_help_lists_every_command() -> None:
     targets = make_targets()
     listed = set(re.findall(r"^([a-z]+):.*## \S", (ROOT / "Makefile").read_text(), re.MULTILINE))

@@ -30,7 +30,7 @@ def test_the_command_of_a_plain_install_names_the_extra() -> None:
     assert ended.returncode == 2
     assert ended.stderr == (
         "flowtrail: the commands are not installed (typer, rich is missing); "
-        "this is the tracer alone. Get them with: pip install 'flowtrail[all]'\n"
+        "this is the tracer alone. In a clone of Flowtrail, get them with: pip install '.[all]'\n"
     )
 
 
@@ -43,7 +43,7 @@ def test_a_command_whose_part_is_missing_names_the_extra() -> None:
         program = f"from flowtrail.cli.app import run; raise SystemExit(run([{command!r}]))"
         ended = run_without(hidden, program)
         assert ended.returncode == 2, ended.stderr
-        assert f"pip install 'flowtrail[{extra}]'" in ended.stderr
+        assert f"pip install '.[{extra}]'" in ended.stderr
         assert ended.stderr.count("\n") == 1
 
 
