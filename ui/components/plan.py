@@ -16,6 +16,8 @@ MOST_STOPS: Final = 60
 
 
 class Stop(TypedDict):
+    """A service or topic on the way. `x`, `y` the middle of its shape; `name` is `full_name`, cut when long."""
+
     id: str
     kind: str
     name: str
@@ -26,12 +28,16 @@ class Stop(TypedDict):
 
 
 class Leg(TypedDict):
+    """A way from one stop to another. `d` is the curve, as SVG's path data."""
+
     id: str
     d: str
     tone: str
 
 
 class PlanScene(TypedDict):
+    """All that is drawn, on `w` × `h` pixels. `left_out` stops are beyond `MOST_STOPS`."""
+
     w: float
     h: float
     stops: list[Stop]

@@ -29,6 +29,8 @@ GLYPHS: Final = {Tone.FAIL: "✕", Tone.STUCK: "■"}
 
 
 class Text(TypedDict):
+    """A piece of a node's second line, in a tone of its own."""
+
     text: str
     tone: str
 
@@ -82,6 +84,8 @@ class Line(TypedDict):
 
 
 class Broken(TypedDict):
+    """A node in trouble, as a line of the list: glyph and word of its state, what is wrong, and for how long."""
+
     id: str
     tone: str
     glyph: str

@@ -169,7 +169,7 @@ _PROGRAM = """\
 from kafka import KafkaConsumer
 import flowtrail
 
-flowtrail.instrument(service="payments")        # before the first client
+flowtrail.instrument(service="payments")        # clients that exist are traced too
 consumer = KafkaConsumer("orders", group_id="payments-workers")
 
 for record in flowtrail.processing(consumer):   # one span for each event
@@ -187,11 +187,16 @@ def _first_steps(api_url: str, received_requests: int) -> Component:
         el("p", "Flowtrail listens. Connect one service and its events appear here within a few seconds.", cls="sub"),
         el(
             "div",
-            _step(1, "Install the tracer in a service", _code("pip install flowtrail")),
+            _step(
+                1,
+                "Install the tracer in a service",
+                el("p", "In a clone of Flowtrail, with the Python of the service:"),
+                _code("pip install ."),
+            ),
             _step(
                 2,
                 "Wrap its Kafka clients",
-                el("p", "Clients stay what they are; records get two headers."),
+                el("p", "Clients stay what they are; each record that is sent gets a header, traceparent."),
                 _code(_PROGRAM),
             ),
             _step(
