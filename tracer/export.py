@@ -56,7 +56,7 @@ class CountingProcessor(SpanProcessor):
         self._counts = counts
         self._queue_size = queue_size
         self._batch_size = min(batch_size, queue_size)
-        self._delay_s = delay_ms / 1000
+        self._delay_s = min(delay_ms / 1000, threading.TIMEOUT_MAX)
         self._clock = clock
         self._stopping = False
         self._hush = _Hush()

@@ -90,6 +90,14 @@ def test_spans_go_out_after_the_delay_without_being_asked(gate: Gate, make: Make
     wait_until(lambda: counts.health().exported == 1, "the span goes out")
 
 
+def test_a_delay_longer_than_any_clock_is_waited_for_like_any_other(gate: Gate, make: Make) -> None:
+    gate.is_open.set()
+    provider, counts = make(gate, delay_ms=float("9" * 20))
+    spans(provider, 3)
+    assert provider.force_flush(30_000)
+    assert counts.health() == Health(noted=3, exported=3)
+
+
 def test_a_full_queue_drops_the_newest_and_counts(gate: Gate, make: Make) -> None:
     provider, counts = make(gate, queue_size=10, batch_size=5)
     spans(provider, 5)
