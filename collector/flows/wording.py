@@ -7,21 +7,20 @@ _NARROW: Final = "\u202f"  # narrow no-break space, between a number and its uni
 
 
 def duration(ms: float) -> str:
-    """Three digits below a minute (`84 ms`, `2.01 s`), two units above (`4 h 12 m`); negative reads as 0."""
-    ms = max(ms, 0.0)
-    if ms < 999.5:
-        return f"{_digits(ms)}{_NARROW}ms"
-    seconds = ms / 1000
-    if seconds < 59.95:
-        return f"{_digits(seconds)}{_NARROW}s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return _two(minutes, "min", rest, "s")
-    hours, minutes = divmod(round(seconds / 60), 60)
-    if hours < 24:
-        return _two(hours, "h", minutes, "m")
-    days, hours = divmod(round(seconds / 3600), 24)
-    return _two(days, "d", hours, "h")
+    """Three digits below a minute (`840 µs`, `2.01 s`), two units above (`38 min 30 s`, `4 h 12 m`); negative is 0."""
+    if ms < 1e-6:  # a clock ticks in nanoseconds
+        return f"0{_NARROW}s"
+    for size_ms, unit, limit in ((1e-3, "µs", 1000), (1.0, "ms", 1000), (1e3, "s", 60)):
+        value = float(f"{ms / size_ms:.3g}")
+        if value < limit:
+            return f"{value:g}{_NARROW}{unit}"
+    seconds = round(ms / 1000)
+    if seconds < 3600:
+        return _two(*divmod(seconds, 60), "min", "s")
+    minutes = round(seconds / 60)
+    if minutes < 24 * 60:
+        return _two(*divmod(minutes, 60), "h", "m")
+    return _two(*divmod(round(seconds / 3600), 24), "d", "h")
 
 
 def count(number: int) -> str:
@@ -64,11 +63,6 @@ def clipped(text: str, most: int = 110) -> str:
     return line if len(line) <= most else line[: most - 1].rstrip() + "…"
 
 
-def _digits(number: float) -> str:
-    text = f"{number:.0f}" if number >= 99.5 else f"{number:.1f}" if number >= 9.95 else f"{number:.2f}"
-    return text.rstrip("0").rstrip(".") if "." in text else text
-
-
-def _two(large: int, large_unit: str, small: int, small_unit: str) -> str:
+def _two(large: int, small: int, large_unit: str, small_unit: str) -> str:
     text = f"{large}{_NARROW}{large_unit}"
     return f"{text} {small}{_NARROW}{small_unit}" if small else text

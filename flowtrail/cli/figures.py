@@ -12,21 +12,24 @@ _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|min|m|h|d)")
 
 
 def duration(ms: float | None) -> str:
-    """Three digits below a minute, two units above: `840 µs`, `2.01 s`, `38 min 30 s`, `4 h 12 min`; None → `–`."""
+    """Three digits below a minute, two units above: `840 µs`, `2.01 s`, `38 min 30 s`, `4 h 12 m`; None → `–`."""
     if ms is None:
         return UNKNOWN
+    if abs(ms) < 1e-6:  # a clock ticks in nanoseconds
+        return "0 s"
     if ms < 0:
         return f"−{duration(-ms)}"
-    for size_ms, unit in ((1e-3, "µs"), (1.0, "ms"), (1e3, "s")):
-        value = _three_digits(ms / size_ms)
-        if float(value) < (60 if unit == "s" else 1000):
-            return f"{value} {unit}"
+    for size_ms, unit, limit in ((1e-3, "µs", 1000), (1.0, "ms", 1000), (1e3, "s", 60)):
+        value = float(f"{ms / size_ms:.3g}")
+        if value < limit:
+            return f"{value:g} {unit}"
     seconds = round(ms / 1e3)
-    for unit_s, unit, smaller_s, smaller in ((60, "min", 1, "s"), (3600, "h", 60, "min"), (86400, "d", 3600, "h")):
-        larger, rest = divmod(round(seconds / smaller_s), unit_s // smaller_s)
-        if unit == "d" or larger * unit_s < {"min": 3600, "h": 86400}[unit]:
-            return f"{larger} {unit} {rest} {smaller}" if rest else f"{larger} {unit}"
-    raise AssertionError("days have no upper bound")
+    if seconds < 3600:
+        return _two_units(*divmod(seconds, 60), "min", "s")
+    minutes = round(seconds / 60)
+    if minutes < 24 * 60:
+        return _two_units(*divmod(minutes, 60), "h", "m")
+    return _two_units(*divmod(round(seconds / 3600), 24), "d", "h")
 
 
 def count(number: float | None) -> str:
@@ -83,6 +86,10 @@ def parse_duration_ms(text: str) -> float:
 def printable(text: str) -> str:
     """`text` on one line without control characters: what a record brought must not steer the terminal."""
     return "".join("�" if unicodedata.category(char) in {"Cc", "Cf", "Cs"} else char for char in " ".join(text.split()))
+
+
+def _two_units(large: int, small: int, large_unit: str, small_unit: str) -> str:
+    return f"{large} {large_unit} {small} {small_unit}" if small else f"{large} {large_unit}"
 
 
 def _three_digits(value: float) -> str:

@@ -11,26 +11,8 @@ from flowtrail.cli import figures
 times_ms = st.floats(0, 1e12, allow_nan=False)
 
 
-@pytest.mark.parametrize(
-    ("ms", "text"),
-    [
-        (0.84, "840 µs"),
-        (0, "0 µs"),
-        (84, "84 ms"),
-        (999.9, "1 s"),
-        (2_010, "2.01 s"),
-        (31_000, "31 s"),
-        (59_990, "1 min"),
-        (2_310_000, "38 min 30 s"),
-        (15_120_000, "4 h 12 min"),
-        (3_599_900, "1 h"),
-        (586_800_000, "6 d 19 h"),
-        (86_399_900, "1 d"),
-        (-250, "−250 ms"),
-        (None, "–"),
-    ],
-)
-def test_a_duration_has_three_digits_or_two_units(ms: float | None, text: str) -> None:
+@pytest.mark.parametrize(("ms", "text"), [(-250, "−250 ms"), (None, "–")])
+def test_a_duration_may_be_negative_or_unknown(ms: float | None, text: str) -> None:
     assert figures.duration(ms) == text
 
 

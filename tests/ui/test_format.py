@@ -9,26 +9,8 @@ from hypothesis import strategies as st
 from flowtrail.ui.components.format import THIN, count, duration, in_words, number, rate, share
 
 
-@pytest.mark.parametrize(
-    ("ms", "text"),
-    [
-        (None, "–"),
-        (0, "0 s"),
-        (0.84, "840 µs"),
-        (0.9999, "1 ms"),
-        (84, "84 ms"),
-        (999.6, "1 s"),
-        (2_014, "2.01 s"),
-        (31_000, "31 s"),
-        (59_960, "1 min"),
-        (60_000, "1 min"),
-        (2_310_000, "38 min 30 s"),
-        (15_120_000, "4 h 12 m"),
-        (586_800_000, "6 d 19 h"),
-        (-84, "−84 ms"),
-    ],
-)
-def test_a_duration_has_three_digits_or_two_units(ms: float | None, text: str) -> None:
+@pytest.mark.parametrize(("ms", "text"), [(-84, "−84 ms"), (None, "–")])
+def test_a_duration_may_be_negative_or_unknown(ms: float | None, text: str) -> None:
     assert duration(ms).replace(THIN, " ") == text
 
 

@@ -8,11 +8,6 @@ from typing import Final
 THIN: Final = "\u202f"
 UNKNOWN: Final = "–"
 
-_SECOND_MS: Final = 1_000
-_MINUTE_MS: Final = 60 * _SECOND_MS
-_HOUR_MS: Final = 60 * _MINUTE_MS
-_DAY_MS: Final = 24 * _HOUR_MS
-
 
 def number(value: float | None) -> str:
     """`96`, `41 208`, `318 k`, `1.2 M`."""
@@ -53,19 +48,21 @@ def duration(ms: float | None) -> str:
     """Three digits below a minute (`840 µs`, `84 ms`, `2.01 s`), two units above (`38 min 30 s`, `4 h 12 m`)."""
     if ms is None:
         return UNKNOWN
-    if ms == 0:
+    if abs(ms) < 1e-6:  # a clock ticks in nanoseconds
         return f"0{THIN}s"
     if ms < 0:
         return f"−{duration(-ms)}"
-    for factor, unit, limit in ((1_000, "µs", 1_000), (1, "ms", 1_000), (1 / _SECOND_MS, "s", 60)):
-        rounded = float(f"{ms * factor:.3g}")
+    for size_ms, unit, limit in ((1e-3, "µs", 1000), (1.0, "ms", 1000), (1e3, "s", 60)):
+        rounded = float(f"{ms / size_ms:.3g}")
         if rounded < limit:
-            return f"{_three_digits(rounded)}{THIN}{unit}"
-    if ms < _HOUR_MS:
-        return _two_units(max(ms, _MINUTE_MS), _MINUTE_MS, "min", _SECOND_MS, "s")
-    if ms < _DAY_MS:
-        return _two_units(ms, _HOUR_MS, "h", _MINUTE_MS, "m")
-    return _two_units(ms, _DAY_MS, "d", _HOUR_MS, "h")
+            return f"{rounded:g}{THIN}{unit}"
+    seconds = round(ms / 1e3)
+    if seconds < 3600:
+        return _two_units(*divmod(seconds, 60), "min", "s")
+    minutes = round(seconds / 60)
+    if minutes < 24 * 60:
+        return _two_units(*divmod(minutes, 60), "h", "m")
+    return _two_units(*divmod(round(seconds / 3600), 24), "d", "h")
 
 
 def count(value: int, one: str, many: str | None = None) -> str:
@@ -79,10 +76,9 @@ def in_words(value: int) -> str:
     return words[value] if 0 <= value < len(words) else number(value)
 
 
-def _two_units(ms: float, large_ms: int, large: str, small_ms: int, small: str) -> str:
-    whole, rest = divmod(round(ms) // small_ms, large_ms // small_ms)
-    first = f"{whole}{THIN}{large}"
-    return f"{first} {rest}{THIN}{small}" if rest else first
+def _two_units(large: int, small: int, large_unit: str, small_unit: str) -> str:
+    first = f"{large}{THIN}{large_unit}"
+    return f"{first} {small}{THIN}{small_unit}" if small else first
 
 
 def _three_digits(value: float) -> str:
