@@ -41,8 +41,10 @@ class Try:
         return span
 
     @property
-    def start_ms(self) -> float:
-        return self.span.start_ms
+    def taken_ms(self) -> float:
+        """When the event was taken up: its processing began, else the poll that handed it out ended. A poll begins
+        long before, when it has to wait for events."""
+        return self.process.start_ms if self.process is not None else self.span.end_ms
 
     @property
     def is_ended(self) -> bool:

@@ -78,7 +78,7 @@ def _attach_loose(steps: Sequence[Step], events: Sequence[Sent], trail: Trail, f
             )
         ]
         if tried:
-            latest = max(tried, key=lambda step: max(one.start_ms for one in step.finding.tries))
+            latest = max(tried, key=lambda step: max(one.taken_ms for one in step.finding.tries))
             latest.caused.append(sent)
 
 

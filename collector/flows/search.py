@@ -10,7 +10,7 @@ from flowtrail.collector.store.queries import Queries
 
 from .lookup import Lookup
 from .rows import Context, Place
-from .stitching import Bounds
+from .stitching import Bounds, Trail
 from .story import summarise
 
 TRACE_ID: Final = re.compile(r"[0-9a-fA-F]{32}")
@@ -56,8 +56,8 @@ def search(queries: Queries, lookup: Lookup, asked: Search, now_ms: float) -> Fl
         fresh = [trail for trail in looked_up.trails if trail.id not in examined]
         for trail, facts in lookup.with_facts(fresh, now_ms):
             examined.add(trail.id)
-            if not any(row.operation not in ("receive", "settle") for row in trail.spans):
-                continue  # a poll or a commit alone is no flow
+            if not _is_flow(trail):
+                continue
             summary = summarise(trail, facts)
             touched = {row.topic for row in trail.spans}
             if _matches(summary, touched, asked):
@@ -104,6 +104,13 @@ def _seeds_of_text(
             return queries.traces_of_key(value, from_ms, to_ms, limit)
         return queries.traces_of_attribute(name, value, from_ms, to_ms, limit)
     return []
+
+
+def _is_flow(trail: Trail) -> bool:
+    """A poll or a commit alone is no flow, nor is a batch that sent nothing: that is a hop of its events' flows."""
+    if trail.causes and not any(row.is_send for row in trail.spans):
+        return False
+    return any(row.operation not in ("receive", "settle") for row in trail.spans)
 
 
 def _matches(flow: FlowSummary, topics: set[str], asked: Search) -> bool:

@@ -165,11 +165,7 @@ def _failed(sent: Sent, reader: Reader, ended: Sequence[Try], facts: Facts) -> F
         f"{reader.name} failed {_attempts(len(ended))}on {sent.id}: {clipped(error)}",
         error=error,
         since_ms=next(one for one in ended if one.error).span.end_ms,
-        evidence=[
-            _span(reader.name, f"attempt {number} at {sent.id} failed: {clipped(one.error)}", one)
-            for number, one in enumerate(ended, 1)
-            if one.error
-        ],
+        evidence=[_span(reader.name, f"failed on {sent.id}: {clipped(one.error)}", one) for one in ended if one.error],
     )
     if sent.place is not None:
         finding.evidence += _commit_evidence(facts, reader, sent.place)

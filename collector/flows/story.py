@@ -155,7 +155,7 @@ def _hop(step: Step, failing: frozenset[str]) -> Hop:
         sentence=finding.sentence,
         error=finding.error,
         sent_ms=sent.sent_ms,
-        in_kafka_ms=max(0.0, first.start_ms - _left_ms(sent)) if first and sent.send else None,
+        in_kafka_ms=max(0.0, first.taken_ms - _left_ms(sent)) if first and sent.send else None,
         processing_ms=done.span.duration_ns / 1e6 if done else None,
         attempts=[_attempt(number, one) for number, one in enumerate(finding.tries, 1)],
         evidence=finding.evidence,

@@ -51,7 +51,7 @@ def _series(kind: str, counts: Sequence[EdgeCount], steps: Sequence[float]) -> l
         measured = _at(work or sent, step)
         messages, errors = sum(row.messages for row in measured), sum(row.errors for row in measured)
         durations: dict[int, int] = {}
-        for row in measured:
+        for row in (row for row in measured if row.operation != "receive"):
             for bucket, number in row.durations.items():
                 durations[bucket] = durations.get(bucket, 0) + number
         handled_points.append(Point(time_ms=step, value=sum(row.messages for row in now) / step_ms * 1000))

@@ -58,7 +58,8 @@ class _Sum:
     def add(self, row: EdgeCount) -> None:
         self.messages += row.messages
         self.errors += row.errors
-        for bucket, number in row.durations.items():
+        # A poll's length is the wait for events: who only polls is not known to work slowly or fast.
+        for bucket, number in row.durations.items() if row.operation != "receive" else ():
             self.durations[bucket] = self.durations.get(bucket, 0) + number
         self.first_ms = row.first_ms if self.first_ms is None else min(self.first_ms, row.first_ms)
         self.last_ms = row.last_ms if self.last_ms is None else max(self.last_ms, row.last_ms)
@@ -81,8 +82,10 @@ def build(seen: Seen) -> Graph:
     """Return the whole graph; `version` is a hash of what it holds."""
     edges = _edges(seen)
     nodes = _nodes(seen, edges)
+    groups = {(node.service, node.state, node.reason) for node in nodes if node.kind == "group"}
     broken = sorted(
-        (node for node in nodes if node.state != "ok"),
+        # A service whose group says the same of the same trouble is not a second one.
+        (node for node in nodes if node.state != "ok" and (node.name, node.state, node.reason) not in groups),
         key=lambda node: (_WORST[node.state], node.tone is Tone.QUIET, -node.errors, -(node.lag or 0), node.id),
     )
     return with_version(
@@ -207,7 +210,7 @@ def _service(name: str, seen: Seen) -> Node:
     if handled:
         total.errors += sum(row.errors for row in sends)
     state, tone, reason, since_ms = _failing(recent)
-    return _node("service", name, state, tone, reason, since_ms, total, seen, _durations_first(handled or sends))
+    return _node("service", name, state, tone, reason, since_ms, total, seen, _total(handled or sends).durations)
 
 
 def _group(name: str, seen: Seen, lag: GroupLag | None, service: str | None) -> Node:
@@ -261,9 +264,9 @@ def _failing(recent: Sequence[EdgeCount]) -> tuple[str, Tone, str | None, float 
     part = share(worst.errors / max(1, worst.messages))
     who = worst.group or worst.service
     if worst.operation == "send":
-        reason = f"{worst.service} could not send {part} of its events to {worst.topic}."
+        reason = f"{worst.service} could not send {part} of its events to {worst.topic} in the last five minutes."
     else:
-        reason = f"{who} fails {part} of {worst.topic}."
+        reason = f"{who} fails {part} of {worst.topic} in the last five minutes."
     return "failing", Tone.FAIL, reason, min(row.first_ms for row in recent if row.errors)
 
 
@@ -300,7 +303,3 @@ def _total(rows: Iterable[EdgeCount]) -> _Sum:
     for row in rows:
         total.add(row)
     return total
-
-
-def _durations_first(rows: Sequence[EdgeCount]) -> dict[int, int]:
-    return _total(rows).durations

@@ -47,7 +47,8 @@ def why(
 def _find(client: Client, what: str) -> tuple[str, list[FlowSummary]]:
     """The id of the flow that is meant, and the others that could have been.
 
-    Of several, the latest that is not well is meant, else the latest.
+    Of several, the latest that is not well is meant, else the latest; one that began with the key itself comes before
+    one that only touched it, such as a batch.
     """
     if _TRACE_ID.fullmatch(what):
         return what.lower(), []
@@ -57,13 +58,17 @@ def _find(client: Client, what: str) -> tuple[str, list[FlowSummary]]:
         if event.flow is None:
             stop(f"{event.coordinates} was seen, but no span says which flow it belongs to", Exit.NOT_FOUND)
         return event.flow, []
-    flows = client.flows(what.removeprefix("key=")).flows
+    key = what.removeprefix("key=")
+    if not key:
+        stop("an empty key says nothing; it looks like key=ORD-1204", Exit.BAD_USE)
+    flows = client.flows(key).flows
     if not flows:
         stop(
             f"no flow with {what} was found; its spans may be on their way, or older than what is searched",
             Exit.NOT_FOUND,
         )
-    meant = next((flow for flow in flows if flow.tone in _BROKEN), flows[0])
+    flows = sorted(flows, key=lambda flow: (flow.tone not in _BROKEN, flow.key != key))
+    meant = flows[0]
     return meant.id, [flow for flow in flows if flow.id != meant.id]
 
 

@@ -151,6 +151,32 @@ def test_the_search_filters_and_puts_the_latest_first(shop: Shop, query: str, or
     assert found.truncated is (query == "limit=1")
 
 
+def test_a_batch_that_sent_nothing_is_a_hop_of_its_events_flows_and_no_flow_of_its_own(store: Store) -> None:
+    scene = Scene(store)
+    world = scene.world
+    orders = [world.send("storefront", "orders", key=key) for key in ("7", "8")]
+    with world.process("invoices", "invoices", orders):
+        pass
+    scene.load()
+    app = make_app(store, Settings(), lambda: HEALTHY, clock_s=lambda: world.now_ms / 1000 + 20)
+    assert {flow.key for flow in FlowList.model_validate(told(app, "/v1/flows")).flows} == {"7", "8"}
+    found = FlowList.model_validate(told(app, "/v1/flows?q=7")).flows
+    assert [flow.id for flow in found] == [orders[0].trace_id]
+
+
+def test_where_only_a_poll_is_known_time_in_kafka_lasts_until_it_handed_the_event_out(store: Store) -> None:
+    scene = Scene(store)
+    world = scene.world
+    order = world.send("storefront", "orders")
+    world.wait(500)
+    poll = world.poll("audit", "audit", [order])
+    poll.otlp.start_time_unix_nano -= 60 * 10**9
+    scene.load()
+    app = make_app(store, Settings(), lambda: HEALTHY, clock_s=lambda: world.now_ms / 1000 + 20)
+    [hop] = Flow.model_validate(told(app, f"/v1/flows/{order.trace_id}")).hops
+    assert hop.in_kafka_ms == pytest.approx(503, abs=1), "a poll that waited a minute began before the event was sent"
+
+
 def test_a_flow_holds_its_events_hops_and_spans_as_one_tree(shop: Shop) -> None:
     flow = Flow.model_validate(told(shop.app, f"/v1/flows/{shop.good.trace_id}"))
     assert (flow.title, flow.key) == ("9 · orders", "9")

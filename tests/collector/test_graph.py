@@ -85,8 +85,16 @@ def test_a_reader_that_does_not_say_its_group_is_its_service() -> None:
 def test_recent_failures_make_group_and_service_failing_and_say_how_many() -> None:
     graph = graph_of(ORDERS[0], count("payments", "process", "orders", "workers", messages=100, errors=6))
     assert node(graph, "group:workers").state == "failing"
-    assert node(graph, "group:workers").reason == "workers fails 6\u202f% of orders."
-    assert graph.broken == ["group:workers", "service:payments"]
+    assert node(graph, "group:workers").reason == "workers fails 6\u202f% of orders in the last five minutes."
+    assert node(graph, "service:payments").state == "failing"
+    assert graph.broken == ["group:workers"], "one trouble is told once"
+
+
+def test_the_wait_of_a_poll_is_nobodys_slowness() -> None:
+    graph = graph_of(ORDERS[0], count("audit", "receive", "orders", "audit", bucket=140))
+    assert node(graph, "group:audit").p95_ms is None
+    assert node(graph, "service:audit").p95_ms is None
+    assert {edge.p95_ms for edge in graph.edges if edge.source in ("topic:orders", "group:audit")} == {None}
 
 
 def test_one_failure_in_ten_thousand_does_not_make_a_node_failing() -> None:
@@ -101,7 +109,8 @@ def test_failures_of_an_hour_ago_are_over() -> None:
 
 def test_refused_sends_make_the_producer_failing() -> None:
     graph = graph_of(count("storefront", "send", "orders", errors=1), ORDERS[1])
-    assert node(graph, "service:storefront").reason == "storefront could not send 10\u202f% of its events to orders."
+    told = "storefront could not send 10\u202f% of its events to orders in the last five minutes."
+    assert node(graph, "service:storefront").reason == told
 
 
 def test_a_group_is_stuck_since_its_last_commit_but_no_longer_than_its_oldest_event_has_waited() -> None:

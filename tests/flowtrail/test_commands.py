@@ -137,6 +137,23 @@ def test_why_of_a_key_tells_the_latest_broken_flow_and_names_the_others(api: Can
     assert api.asked[0] == ("/v1/flows", {"q": "ORD-1204"})
 
 
+def test_why_of_a_key_prefers_the_flow_that_began_with_it_to_one_that_touched_it_later(
+    api: CannedApi, flowtrail: Terminal
+) -> None:
+    lorry = summary("ab" * 16, State.COMPLETE, Tone.OK).model_copy(update={"key": "lorry-1"})
+    order = summary(FLOW_ID, State.COMPLETE, Tone.OK).model_copy(update={"key": "ORD-1204"})
+    api.answer("/v1/flows", flow_list(lorry, order))
+    api.answer(f"/v1/flows/{FLOW_ID}", BROKEN)
+    flowtrail("why", "key=ORD-1204")
+    assert api.asked[-1][0] == f"/v1/flows/{FLOW_ID}"
+
+
+def test_an_empty_key_is_bad_use(flowtrail: Terminal) -> None:
+    ended = flowtrail("why", "key=")
+    assert ended.status == 2
+    assert "key=ORD-1204" in ended.err
+
+
 def test_why_of_an_attribute_is_asked_as_it_was_typed(api: CannedApi, flowtrail: Terminal) -> None:
     api.answer("/v1/flows", flow_list())
     ended = flowtrail("why", "customer.id=7")
