@@ -56,7 +56,13 @@ class Chain:
         self._lock = threading.Lock()
 
     def add(self, interceptor: Interceptor) -> None:
-        """Add at the end, but before the last one; adding what is there already changes nothing."""
+        """Add at the end, but before the last one; adding what is there already changes nothing.
+
+        Raises TypeError for what is no instance of `Interceptor`.
+        """
+        if not isinstance(interceptor, Interceptor):
+            given = f"the class {interceptor.__qualname__}" if isinstance(interceptor, type) else repr(interceptor)
+            raise TypeError(f"an interceptor is an instance of a subclass of flowtrail.Interceptor, not {given}")
         with self._lock:
             if not any(interceptor is there for there in self._added):
                 self._added = (*self._added, interceptor)
@@ -93,7 +99,6 @@ class Chain:
 
 def _run(interceptor: Interceptor, method: str, given: object) -> Sequence[Header] | None:
     try:
-        # By name: what was added may turn out to be no interceptor at all.
         returned: Sequence[Header] | None = getattr(interceptor, method)(given)
     except Exception as error:
         COUNTS.fail(type(interceptor).__qualname__, method, error)

@@ -6,18 +6,19 @@ with process(record):                     one record: a span until the block end
 with process(records):                    a batch: one span for all
     handle_all(records)
 
-for record in processing(consumer):       a span for each record, until the loop comes back for the next one
-    handle(record)
+for record in processing(consumer):       a span for each record, until the loop comes back for the next one;
+    handle(record)                        what exception left the loop it cannot see, only that one did
 
 Nothing here raises but what the work itself raised. Sends in the block become children of its span.
 """
 
+import contextlib
 import dis
 import sys
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextvars import Token
-from types import CodeType, FrameType, TracebackType
+from types import CodeType, TracebackType
 from typing import Generic, TypeVar
 
 from opentelemetry import context, trace
@@ -33,7 +34,10 @@ R = TypeVar("R")
 
 
 class LeftUnfinished(Exception):
-    """A loop over `processing(…)` was left by an exception that cannot be seen from there."""
+    """A loop over `processing(…)` was left with a record in hand, by an exception that cannot be seen from there.
+
+    The message says so when it is not even known whether it was one.
+    """
 
 
 class process:  # in lower case: it reads as the statement `with process(record):`
@@ -75,7 +79,14 @@ class process:  # in lower case: it reads as the statement `with process(record)
             return
         is_batch = isinstance(self._record, Sequence) and not hasattr(self._record, "topic")
         given: Sequence[object] = self._record if is_batch else [self._record]  # type: ignore[assignment]
-        records: list[Received] = [read_record(record) for record in given]
+        try:
+            records: list[Received] = [read_record(record) for record in given]
+        except (AttributeError, TypeError):
+            # The caller's mistake, not ours: a new error has no stack, which would only show our own lines.
+            kinds = ", ".join(sorted({type(record).__qualname__ for record in given}))
+            refused = TypeError(f"process() takes a consumer record or a list of them, not {kinds}: no span is made")
+            COUNTS.fail("process", "__enter__", refused)
+            return
         if not records:
             return
         self._spans, inside = TRACING.start_process(_one_client(given), records, is_batch=is_batch)
@@ -87,10 +98,13 @@ def processing(records: Iterable[R]) -> "Processing[R]":
     """Iterate over a consumer (or any records) and trace the work on each, until the next one is asked for.
 
     Leaving the loop by `break` or `return` ends the last span well; an exception that leaves the loop makes it an
-    error, `LeftUnfinished`, since which one it was cannot be seen from an iterator. To have it on the span, open first:
+    error, `LeftUnfinished`, since which one it was cannot be seen from an iterator. So does an iterator that is let go
+    where nothing can be seen (by hand, in a comprehension). To have the exception on the span, open first:
 
         with processing(consumer) as records:
             for record in records: …
+
+    `next(records)` works there too. Without `with` it raises TypeError: the work on its record would have no end.
     """
     return Processing(records)
 
@@ -106,9 +120,21 @@ class Processing(Generic[R]):
     def __iter__(self) -> Iterator[R]:
         loop = _Loop(iter(self._records), ends_alone=not self._is_open)
         if self._is_open:
+            if self._loop is not None:
+                self._loop.end(None)
             self._loop = loop
         # Only the `for` statement may hold this one: it then ends when the loop does.
         return _Held(loop)
+
+    def __next__(self) -> R:
+        if not self._is_open:
+            raise TypeError(
+                "next() cannot tell where the work on its record ends: write "
+                "`with processing(consumer) as records:` around it, or `with process(record):` around the work"
+            )
+        if self._loop is None:
+            self._loop = _Loop(iter(self._records), ends_alone=False)
+        return self._loop.next()
 
     def __enter__(self) -> "Processing[R]":
         self._is_open = True
@@ -142,11 +168,9 @@ class _Loop(Generic[R]):
         if current is not None:
             current.__exit__(None if error is None else type(error), error, None)
 
-    def let_go(self, *, on_purpose: bool) -> None:
-        if on_purpose:
-            self.end(None)
-        elif self._ends_alone:
-            self.end(LeftUnfinished("the loop over the records was left by an exception"))
+    def let_go(self, unfinished: LeftUnfinished | None) -> None:
+        if unfinished is None or self._ends_alone:
+            self.end(unfinished)
 
 
 class _Held(Iterator[R]):
@@ -161,23 +185,29 @@ class _Held(Iterator[R]):
         self._code = sys._getframe(1).f_code
         return record
 
-    def __del__(self) -> None:
-        try:
-            self._loop.let_go(on_purpose=_is_on_purpose(self._code, sys._getframe(1)))
-        except Exception as failure:
-            COUNTS.fail("processing", "__del__", failure)
+    def __del__(self, is_finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
+        # Once the interpreter takes itself apart, the exporters are shut down and modules may have lost their names:
+        # no span could be saved. The function is bound early for the same reason.
+        if not is_finalizing():
+            self._loop.let_go(_unfinished(self._code))
 
 
-def _is_on_purpose(code: CodeType | None, frame: FrameType) -> bool:
-    """Whether a `for` statement in `code` that just let go of its iterator does so by break or return.
+def _unfinished(code: CodeType | None) -> LeftUnfinished | None:
+    """Say how a `for` statement in `code` let go of its iterator just now; None: by break or return.
 
-    Python tells an iterator nothing about how its loop ended. But `break` and `return` take the iterator off the
-    stack by an instruction of their own, POP_TOP (POP_ITER since 3.14), whereas an exception leaves the frame at
-    the instruction that raised.
+    Called by the iterator's `__del__`. Python tells an iterator nothing about how its loop ended. But `break` and
+    `return` take the iterator off the stack by an instruction of their own, POP_TOP (POP_ITER since 3.14), whereas an
+    exception leaves the frame at the instruction that raised. The exception itself is out of reach: the interpreter
+    puts it aside while `__del__` runs.
     """
-    if frame.f_code is not code or frame.f_lasti < 0:
-        return False
-    return dis.opname[code.co_code[frame.f_lasti]].startswith("POP")
+    # Whatever cannot be seen (no frame is left, or not the loop's own) is only not known, never a failure of ours.
+    with contextlib.suppress(Exception):
+        frame = sys._getframe(2)
+        if code is not None and frame.f_code is code and frame.f_lasti >= 0:
+            if dis.opname[code.co_code[frame.f_lasti]].startswith("POP"):
+                return None
+            return LeftUnfinished("the loop over the records was left by an exception")
+    return LeftUnfinished("the loop over the records was left, by an exception or on purpose: that could not be seen")
 
 
 def _one_client(records: Sequence[object]) -> Client:

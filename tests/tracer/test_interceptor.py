@@ -119,8 +119,10 @@ def test_the_others_still_run_after_one_that_raised(counts: Counts) -> None:
     assert [name for name, _ in chain.send(outgoing()).headers] == ["after", "tracing"]
 
 
-def test_what_is_no_interceptor_harms_nothing(counts: Counts) -> None:
+@pytest.mark.parametrize(("thing", "named"), [(5, "not 5"), (None, "not None"), (Raising, "not the class Raising")])
+def test_what_is_no_interceptor_is_refused_when_it_is_added(counts: Counts, thing: object, named: str) -> None:
     chain = Chain(last=Adding(("tracing", b"")))
-    chain.add(object())  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=named):
+        chain.add(thing)  # type: ignore[arg-type]
     assert [name for name, _ in chain.send(outgoing()).headers] == ["tracing"]
-    assert counts.health().interceptor_errors == 1
+    assert counts.health().interceptor_errors == 0

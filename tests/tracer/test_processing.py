@@ -1,7 +1,10 @@
 """Processing: the program's own work on records becomes spans, whatever way it ends."""
 
 import copy
+import os
 import pickle
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +19,7 @@ from opentelemetry.trace import StatusCode
 import flowtrail
 from flowtrail.tracer import attributes as names
 from flowtrail.tracer.clients import kafka_python
+from flowtrail.tracer.counts import Counts
 from flowtrail.tracer.record import Client
 
 from .spans import Spans, attributes, linked, parent_id, span_id
@@ -127,6 +131,19 @@ def test_something_that_is_no_record_is_worked_on_all_the_same(spans: Spans) -> 
     assert len(done) == 6
     assert spans.names() == []
     assert flowtrail.health().interceptor_errors == before + 6
+
+
+@pytest.mark.parametrize(("thing", "kinds"), [(5, "int"), ([None, 7], "NoneType, int")])
+def test_something_that_is_no_record_is_told_without_a_stack(
+    spans: Spans, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, thing: object, kinds: str
+) -> None:
+    monkeypatch.setattr(sys.modules["flowtrail.tracer.processing"], "COUNTS", Counts())
+    with flowtrail.process(thing):
+        pass
+    (logged,) = caplog.records
+    assert logged.exc_info is not None
+    assert logged.exc_info[2] is None
+    assert str(logged.exc_info[1]).startswith(f"process() takes a consumer record or a list of them, not {kinds}:")
 
 
 def test_an_old_position_or_a_duplicate_is_just_another_attempt(spans: Spans) -> None:
@@ -247,6 +264,124 @@ def test_an_opened_loop_that_is_left_on_purpose_ends_there(spans: Spans) -> None
                 break
         assert not trace.get_current_span().get_span_context().is_valid
     assert [outcome(span) for span in spans.named("process orders")] == [(0, None), (1, None)]
+
+
+def test_an_opened_one_gives_its_records_by_next_too(spans: Spans) -> None:
+    def work() -> None:
+        with flowtrail.processing(iter(three())) as records:
+            assert next(records).offset == 0
+            assert [outcome(span) for span in spans.named("process orders")] == []
+            assert next(records).offset == 1
+            for record in records:
+                raise ValueError(record.offset)
+
+    with pytest.raises(ValueError, match="2"):
+        work()
+    found = [outcome(span) for span in spans.named("process orders")]
+    assert found == [(0, None), (1, None), (2, "ValueError")]
+
+
+def test_next_without_an_end_of_the_work_says_what_to_write(spans: Spans) -> None:
+    records = iter(three())
+    with pytest.raises(TypeError, match=r"with processing\(consumer\) as records"):
+        next(flowtrail.processing(records))
+    assert next(records).offset == 0
+
+
+def comprehend(records: list[Record]) -> None:
+    [1 // (1 - record.offset) for record in flowtrail.processing(records)]
+
+
+def let_go_elsewhere(records: list[Record]) -> None:
+    by_hand = [iter(flowtrail.processing(records))]
+    next(by_hand[0])
+    next(by_hand[0])
+
+    def let_go() -> None:
+        by_hand.clear()
+
+    let_go()
+    raise ZeroDivisionError
+
+
+@pytest.mark.parametrize("leave", [comprehend, let_go_elsewhere])
+def test_records_that_are_let_go_where_nothing_can_be_seen_are_no_success(
+    spans: Spans, caplog: pytest.LogCaptureFixture, leave: Callable[[list[Record]], object]
+) -> None:
+    with pytest.raises(ZeroDivisionError):
+        leave(three())
+    found = [outcome(span) for span in spans.named("process orders")]
+    assert found == [(0, None), (1, "flowtrail.tracer.processing.LeftUnfinished")]
+    assert caplog.records == []
+
+
+def test_an_iterator_that_is_let_go_where_no_frame_is_left_logs_nothing(
+    spans: Spans, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def no_frame(depth: int) -> None:
+        raise ValueError("call stack is not deep enough")
+
+    by_hand = iter(flowtrail.processing(three()))
+    next(by_hand)
+    monkeypatch.setattr(sys, "_getframe", no_frame)
+    del by_hand
+    monkeypatch.undo()
+    span = spans.one("process orders")
+    assert outcome(span) == (0, "flowtrail.tracer.processing.LeftUnfinished")
+    assert "could not be seen" in str(span.status.description)
+    assert caplog.records == []
+
+
+ENDING = """
+import signal
+import flowtrail
+
+class Record:
+    topic, partition, offset, key, value = "orders", 0, 5, None, b"value"
+
+def consume():
+    yield Record
+    signal.raise_signal(signal.SIGINT)
+
+flowtrail.set_up("till")
+"""
+
+
+def ended(program: str) -> tuple[str, str]:
+    """What a program prints that ends in this way: its spans, and its errors."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}
+    done = subprocess.run(
+        [sys.executable, "-c", ENDING + program],
+        env={**environment, "OTEL_TRACES_EXPORTER": "console"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    return done.stdout, done.stderr
+
+
+def test_an_interrupt_in_the_loop_is_the_only_error_of_a_program_that_it_ends() -> None:
+    stdout, stderr = ended("for record in flowtrail.processing([Record]): signal.raise_signal(signal.SIGINT)")
+    assert stderr.startswith("Traceback (most recent call last)")
+    assert stderr.endswith("\nKeyboardInterrupt\n")
+    assert stderr.count("Traceback") == 1
+    assert "processing" not in stderr.replace("flowtrail.processing([Record])", "")
+    assert "LeftUnfinished" in stdout
+
+
+def test_an_interrupt_while_waiting_for_a_record_is_the_only_error_of_a_program_that_it_ends() -> None:
+    stdout, stderr = ended("for record in flowtrail.processing(consume()): pass")
+    assert stderr.startswith("Traceback (most recent call last)")
+    assert stderr.endswith("\nKeyboardInterrupt\n")
+    assert stderr.count("Traceback") == 1
+    assert '"name": "process orders"' in stdout
+    assert "LeftUnfinished" not in stdout
+
+
+@pytest.mark.parametrize("held", ["records", "flowtrail.records", "signal.records"])
+def test_a_program_that_ends_with_a_record_in_hand_prints_no_error(held: str) -> None:
+    assert ended(f"{held} = iter(flowtrail.processing([Record])); next({held})")[1] == ""
 
 
 def test_an_exception_that_the_body_handles_is_the_bodys_own_affair(spans: Spans) -> None:
