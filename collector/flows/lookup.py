@@ -5,6 +5,7 @@ Many flows are looked up together: a round asks once for all of them.
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence, Set
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Final, TypeVar
 
@@ -21,6 +22,8 @@ ROWS_A_SPAN: Final = 10
 # Spans in memory for one look-up of many flows: each may have as many as its bounds allow, all together this many.
 MOST_SPANS: Final = 60_000
 DAY_MS: Final = 86_400_000
+# A look-up waits for the store most of its time: what does not depend on each other is asked at the same time.
+THREADS: Final = 4
 
 _Seed = TypeVar("_Seed")
 _Found = TypeVar("_Found")
@@ -46,6 +49,7 @@ class Lookup:
         bounds: Bounds | None = None,
     ) -> None:
         self._queries = queries
+        self._threads = ThreadPoolExecutor(THREADS, "flowtrail-lookup")
         self._silent_after_ms = silent_after_ms
         self._roles = roles or TopicRoles()
         self.bounds = bounds or Bounds()
@@ -111,6 +115,12 @@ class Lookup:
         since_ms = min(began_ms, now_ms) - FORGOTTEN_AFTER_MS
         topics = {row.topic for trail in trails for row in trail.spans if row.topic} | {place.topic for place in places}
         clusters = frozenset[str]().union(*(trail.clusters for trail in trails))
+        ask = self._threads.submit
+        passed = ask(self._queries.passed, places, since_ms, clusters)
+        logs = ask(self._queries.logs, lanes, now_ms - DAY_MS, clusters)
+        members = ask(self._queries.members, now_ms - DAY_MS, clusters)
+        processed = ask(self._queries.processed_until, lanes, began_ms - FORGOTTEN_AFTER_MS, clusters)
+        polled = ask(self._queries.last_poll_ms)
         groups = self._queries.groups(since_ms, now_ms, clusters)
         readers = {(row.group, row.service) for row in groups if row.topic in topics}
         commits = self._queries.commits(lanes, since_ms, clusters)
@@ -126,12 +136,12 @@ class Lookup:
             now_ms=now_ms,
             groups=[row for row in groups if (row.group, row.service) in readers or row.group in concerned],
             commits=commits,
-            passed_ms=self._queries.passed(places, since_ms, clusters),
-            logs={(row.topic, row.partition): row for row in self._queries.logs(lanes, now_ms - DAY_MS, clusters)},
-            members={row.group: row for row in self._queries.members(now_ms - DAY_MS, clusters)},
+            passed_ms=passed.result(),
+            logs={(row.topic, row.partition): row for row in logs.result()},
+            members={row.group: row for row in members.result()},
             last_span_ms=self._queries.last_spans({service for _, service in readers}, began_ms),
-            processed_until=self._queries.processed_until(lanes, began_ms - FORGOTTEN_AFTER_MS, clusters),
-            is_broker_polled=self._queries.last_poll_ms() is not None,
+            processed_until=processed.result(),
+            is_broker_polled=polled.result() is not None,
             silent_after_ms=self._silent_after_ms,
             roles=self._roles,
         )
@@ -191,10 +201,25 @@ class Lookup:
                 return found, False
             if len(material) > most:
                 return found, True
-            self._load_speakers(material, wanted.places, most * ROWS_A_SPAN)
-            self._load_traces(material, wanted.traces, most, bounds.spans)
+            self._load(material, wanted, most, bounds.spans)
             found = [ask(seed) if wanted_by(one) else one for seed, one in zip(seeds, found, strict=True)]
         return found, True
+
+    def _load(self, material: Material, wanted: Wanted, most: int, of_a_trace: int) -> None:
+        """Load what is wanted whole where it fits; a trace of which nothing fitted stays wanted."""
+        speakers = self._threads.submit(self._load_speakers, material, wanted.places, most * ROWS_A_SPAN)
+        linked = self._threads.submit(self._queries.links_to, wanted.traces, most * ROWS_A_SPAN + 1)
+        rows = self._queries.spans(wanted.traces, most + 1, of_a_trace + 1)
+        found = Counter(row.context.trace_id for row in rows)
+        traces: Set[str] = wanted.traces if len(rows) <= most else found.keys()
+        links = linked.result()
+        speakers.result()
+        if len(rows) > most or len(links) > most * ROWS_A_SPAN:
+            material.cut |= traces
+        material.cut |= {trace_id for trace_id, number in found.items() if number > of_a_trace}
+        material.add_spans(rows)
+        material.add_links(links)
+        material.traces |= traces
 
     def _load_speakers(self, material: Material, places: Collection[Place], most: int) -> list[SpeakerRow]:
         found = self._queries.speakers(places, most + 1)
@@ -203,21 +228,6 @@ class Lookup:
         material.add_speakers(found)
         material.places.update(places)
         return found
-
-    def _load_traces(self, material: Material, traces: Set[str], most: int, of_a_trace: int) -> None:
-        """Load these traces whole where they fit; a trace of which nothing fitted stays wanted."""
-        rows = self._queries.spans(traces, most + 1, of_a_trace + 1)
-        found = Counter(row.context.trace_id for row in rows)
-        if len(rows) > most:
-            traces = found.keys()
-            material.cut |= traces
-        links = self._queries.links_to(traces, most * ROWS_A_SPAN + 1)
-        if len(links) > most * ROWS_A_SPAN:
-            material.cut |= traces
-        material.cut |= {trace_id for trace_id, number in found.items() if number > of_a_trace}
-        material.add_spans(rows)
-        material.add_links(links)
-        material.traces |= traces
 
 
 def _places(trail: Trail) -> set[Place]:
