@@ -52,6 +52,7 @@ def make_app(
         graphs=GraphLookup(queries, silent_after_ms=settings.silent_after_ms, roles=roles),
         health=health,
         silent_after_ms=settings.silent_after_ms,
+        is_polling=bool(settings.bootstrap_servers),
     )
     description = json.dumps(describe(PATHS, version_of("flowtrail"))).encode()
 

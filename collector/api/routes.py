@@ -50,6 +50,7 @@ class Sources:
     graphs: GraphLookup
     health: Callable[[], Health]
     silent_after_ms: float
+    is_polling: bool
 
 
 @dataclass(frozen=True)
@@ -165,7 +166,12 @@ def _event(asked: Question) -> Event:
 
 
 def _lag(asked: Question) -> LagList:
-    return asked.sources.graphs.lag(asked.now_ms)
+    found = asked.sources.graphs.lag(asked.now_ms)
+    if found.polled_at_ms is None and asked.sources.is_polling:
+        return found.model_copy(
+            update={"note": "The broker has told of no group and no topic yet; see broker in health."}
+        )
+    return found
 
 
 def _group_lag(asked: Question) -> GroupLag:

@@ -31,7 +31,10 @@ _ORDER: Final = ("stuck", "no_member", "growing", "lagging", "no_commit", "unkno
 
 @dataclass(frozen=True)
 class Observed:
-    """What is known of one group. Histories are (time_ms, position), oldest first; `starts` and `ends` are of logs."""
+    """What is known of one group. Histories are (time_ms, position), oldest first; `starts` and `ends` are of logs.
+
+    A point of a history is the position at the end of a step of `step_ms` that begins at its time.
+    """
 
     group: str
     commits: Sequence[CommitRow]
@@ -46,6 +49,7 @@ class Observed:
     sent_ms: Mapping[Place, float] | None = None
     first_sign_ms: float | None = None
     last_span_ms: float | None = None
+    step_ms: float = 0.0
 
 
 def partition_lag(commit: CommitRow, log: LogRow | None) -> PartitionLag:
@@ -166,13 +170,16 @@ def _state(
     members = seen.members if seen.members is not None and seen.members.is_listed else None
     moved_ms = max((row.moved_ms or row.first_ms for row in seen.commits), default=now_ms)
     sign_ms = max(moved_ms, seen.last_span_ms or 0)
-    quiet = duration(now_ms - moved_ms)
+    # An idle group that just got work has not stood still: silence counts from when events began to wait.
+    waiting_ms = _waiting_since_ms(seen, partitions, now_ms) or 0.0
+    silent_ms = now_ms - max(sign_ms, waiting_ms)
+    quiet = duration(now_ms - max(moved_ms, waiting_ms))
     lag = (lag or 0) + unread
     behind = counted(lag, "event")
     waits = "waits" if lag == 1 else "wait"
-    if members is not None and not members.members and now_ms - sign_ms > min(silent_after_ms, 10_000):
+    if members is not None and not members.members and silent_ms > min(silent_after_ms, 10_000):
         return "no_member", f"It has no members; {behind} {waits}."
-    if now_ms - sign_ms > silent_after_ms:
+    if silent_ms > silent_after_ms:
         if members is None:
             return "stuck", f"No commit moved and no span came for {quiet}; {behind} {waits}. Members are not listed."
         crew = counted(len(members.members), "member")
@@ -208,18 +215,41 @@ def _standing(seen: Observed, partitions: Sequence[PartitionLag], now_ms: float,
 
 def _unread_without_commit(seen: Observed, partitions: Sequence[PartitionLag]) -> int:
     """Events that came to partitions without a commit since the group is known: nobody can have meant to skip them."""
-    if seen.first_sign_ms is None:
-        return 0
     unread = 0
     for row in partitions:
-        ends = (seen.ends or {}).get((row.topic, row.partition), ())
-        if row.committed is not None or row.log_end is None or not ends:
-            continue
-        before = _at(ends, seen.first_sign_ms)
-        # A partition that is first seen later began empty, or its beginning is not known: then nothing is claimed.
-        first = before if before is not None else min(ends[0][1], row.log_end)
-        unread += max(0, row.log_end - max(first, row.log_start or 0))
+        first = _read_until(seen, row)
+        if row.committed is None and row.log_end is not None and first is not None:
+            unread += max(0, row.log_end - first)
     return unread
+
+
+def _read_until(seen: Observed, row: PartitionLag) -> int | None:
+    """The position that a partition was read to: its commit, else where it stood when the group was first seen. None:
+    nothing is claimed."""
+    if row.committed is not None:
+        return max(row.committed, row.log_start or 0)
+    ends = (seen.ends or {}).get((row.topic, row.partition), ())
+    if seen.first_sign_ms is None or row.log_end is None or not ends:
+        return None
+    before = _at(ends, seen.first_sign_ms)
+    # A partition that is first seen later began empty, or its beginning is not known: then nothing is claimed.
+    return max(before if before is not None else min(ends[0][1], row.log_end), row.log_start or 0)
+
+
+def _waiting_since_ms(seen: Observed, partitions: Sequence[PartitionLag], now_ms: float) -> float | None:
+    """When the first of the events that wait now came: by its send, else by the step in which the log grew past what
+    was read. None when neither is known."""
+    since: list[float] = []
+    for row in partitions:
+        read_until = _read_until(seen, row)
+        if read_until is None or row.log_end is None or row.log_end <= read_until:
+            continue
+        sent_ms = (seen.sent_ms or {}).get(Place(row.topic, row.partition, read_until))
+        grown = ((seen.ends or {}).get((row.topic, row.partition), ())) if sent_ms is None else ()
+        came_ms = next((time + seen.step_ms for time, end in grown if end > read_until), sent_ms)
+        if came_ms is not None:
+            since.append(min(came_ms, now_ms))
+    return min(since, default=None)
 
 
 def _oldest(seen: Observed, now_ms: float) -> float | None:

@@ -57,6 +57,7 @@ def all_lag(queries: Queries, now_ms: float, silent_after_ms: float, only: str |
                 [row.first_ms for row in own] + [row.first_ms for row in commits.get(group, [])], default=None
             ),
             last_span_ms=latest.last_ms if latest else None,
+            step_ms=step_ms,
         )
         found.append(group_lag(seen, now_ms, silent_after_ms))
     polled_ms = queries.last_poll_ms()

@@ -210,6 +210,14 @@ def test_an_event_tells_every_groups_state_and_its_flow(shop: Shop) -> None:
     assert [(hop.group, hop.state) for hop in event.groups] == [("payments-workers", "processed")]
 
 
+@pytest.mark.parametrize(
+    ("bootstrap_servers", "told_of"), [("", "No broker is polled"), ("127.0.0.1:9092", "no group and no topic yet")]
+)
+def test_lag_of_nothing_says_whether_a_broker_is_polled(store: Store, bootstrap_servers: str, told_of: str) -> None:
+    app = make_app(store, Settings(bootstrap_servers=bootstrap_servers), lambda: HEALTHY)
+    assert told_of in (LagList.model_validate(told(app, "/v1/lag")).note or "")
+
+
 def test_lag_lists_every_group_worst_first(shop: Shop) -> None:
     lag = LagList.model_validate(told(shop.app, "/v1/lag"))
     assert {group.group: group.lag for group in lag.groups} == {"payments-workers": 0, "shipping": None}

@@ -3,10 +3,11 @@
 from dataclasses import replace
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowtrail.collector.flows.rows import CommitRow, LogRow, MembersRow
+from flowtrail.collector.flows.rows import CommitRow, LogRow, MembersRow, Place
 from flowtrail.collector.lag.evaluation import TONES, Observed, group_lag, order_of, partition_lag, trend_of
 from flowtrail.collector.lag.snapshot import NO_COMMIT, Changes, GroupState, Snapshot
 
@@ -101,6 +102,20 @@ def test_a_group_with_members_whose_commits_stand_still_is_stuck() -> None:
     found = group_lag(observed(commit(4, moved_ms=NOW_MS - MINUTE_MS), members=crew("a")), NOW_MS)
     assert found.state == "stuck"
     assert "1 member listed" in found.reason
+
+
+@pytest.mark.parametrize("members", [crew("a"), crew(), None])
+def test_an_idle_group_that_just_got_work_has_not_stood_still(members: MembersRow | None) -> None:
+    """The log grew five seconds ago, after ten minutes without a commit since there was nothing to do."""
+    lane = ("orders", 0)
+    idle = commit(4, moved_ms=NOW_MS - 10 * MINUTE_MS)
+    grown = {lane: [(NOW_MS - 10 * MINUTE_MS, 4), (NOW_MS - 5_000, 10)]}
+    assert group_lag(observed(idle, members=members, ends=grown), NOW_MS).state == "ok"
+    sent = {Place("orders", 0, 4): NOW_MS - 5_000}
+    assert group_lag(observed(idle, members=members, sent_ms=sent), NOW_MS).state == "ok"
+    later = group_lag(observed(idle, members=members, ends=grown), NOW_MS + MINUTE_MS)
+    assert later.state in ("stuck", "no_member")
+    assert members == crew() or "1\u202fmin 5\u202fs" in later.reason
 
 
 def test_members_that_the_broker_does_not_list_are_unknown_and_not_none() -> None:
