@@ -3,11 +3,12 @@
 Many flows are looked up together: a round asks once for all of them.
 """
 
+import threading
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence, Set
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
-from typing import Final, TypeVar
+from typing import Final, ParamSpec, TypeVar
 
 from flowtrail.collector.store.queries import Queries
 
@@ -22,11 +23,11 @@ ROWS_A_SPAN: Final = 10
 # Spans in memory for one look-up of many flows: each may have as many as its bounds allow, all together this many.
 MOST_SPANS: Final = 60_000
 DAY_MS: Final = 86_400_000
-# A look-up waits for the store most of its time: what does not depend on each other is asked at the same time.
-THREADS: Final = 4
 
 _Seed = TypeVar("_Seed")
 _Found = TypeVar("_Found")
+_Rows = TypeVar("_Rows")
+_Asked = ParamSpec("_Asked")
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,6 @@ class Lookup:
         bounds: Bounds | None = None,
     ) -> None:
         self._queries = queries
-        self._threads = ThreadPoolExecutor(THREADS, "flowtrail-lookup")
         self._silent_after_ms = silent_after_ms
         self._roles = roles or TopicRoles()
         self.bounds = bounds or Bounds()
@@ -115,12 +115,11 @@ class Lookup:
         since_ms = min(began_ms, now_ms) - FORGOTTEN_AFTER_MS
         topics = {row.topic for trail in trails for row in trail.spans if row.topic} | {place.topic for place in places}
         clusters = frozenset[str]().union(*(trail.clusters for trail in trails))
-        ask = self._threads.submit
-        passed = ask(self._queries.passed, places, since_ms, clusters)
-        logs = ask(self._queries.logs, lanes, now_ms - DAY_MS, clusters)
-        members = ask(self._queries.members, now_ms - DAY_MS, clusters)
-        processed = ask(self._queries.processed_until, lanes, began_ms - FORGOTTEN_AFTER_MS, clusters)
-        polled = ask(self._queries.last_poll_ms)
+        passed = _beside(self._queries.passed, places, since_ms, clusters)
+        logs = _beside(self._queries.logs, lanes, now_ms - DAY_MS, clusters)
+        members = _beside(self._queries.members, now_ms - DAY_MS, clusters)
+        processed = _beside(self._queries.processed_until, lanes, began_ms - FORGOTTEN_AFTER_MS, clusters)
+        polled = _beside(self._queries.last_poll_ms)
         groups = self._queries.groups(since_ms, now_ms, clusters)
         readers = {(row.group, row.service) for row in groups if row.topic in topics}
         commits = self._queries.commits(lanes, since_ms, clusters)
@@ -207,8 +206,8 @@ class Lookup:
 
     def _load(self, material: Material, wanted: Wanted, most: int, of_a_trace: int) -> None:
         """Load what is wanted whole where it fits; a trace of which nothing fitted stays wanted."""
-        speakers = self._threads.submit(self._load_speakers, material, wanted.places, most * ROWS_A_SPAN)
-        linked = self._threads.submit(self._queries.links_to, wanted.traces, most * ROWS_A_SPAN + 1)
+        speakers = _beside(self._load_speakers, material, wanted.places, most * ROWS_A_SPAN)
+        linked = _beside(self._queries.links_to, wanted.traces, most * ROWS_A_SPAN + 1)
         rows = self._queries.spans(wanted.traces, most + 1, of_a_trace + 1)
         found = Counter(row.context.trace_id for row in rows)
         traces: Set[str] = wanted.traces if len(rows) <= most else found.keys()
@@ -228,6 +227,23 @@ class Lookup:
         material.add_speakers(found)
         material.places.update(places)
         return found
+
+
+def _beside(ask: Callable[_Asked, _Rows], *args: _Asked.args, **named: _Asked.kwargs) -> "Future[_Rows]":
+    """Ask the store while the caller asks it something else: a look-up does little but wait for it.
+
+    In a daemon thread, not in a pool: a pool's threads would hold up the end of the process while a store hangs.
+    """
+    answer: Future[_Rows] = Future()
+
+    def run() -> None:
+        try:
+            answer.set_result(ask(*args, **named))
+        except BaseException as error:
+            answer.set_exception(error)
+
+    threading.Thread(target=run, name="flowtrail-lookup", daemon=True).start()
+    return answer
 
 
 def _places(trail: Trail) -> set[Place]:
