@@ -114,6 +114,10 @@ def error_text(row: SpanRow) -> str:
         if event.name == "exception":
             kind = event.attributes.get("exception.type", "").rpartition(".")[2]
             message = event.attributes.get("exception.message", "")
+            # kafka-python's errors name their type in the message too: "[Error 10] MessageSizeTooLargeError: …".
+            head, _, rest = message.partition(": ")
+            if kind and rest and head.endswith(kind):
+                message = rest
             if kind or message:
                 return ": ".join(part for part in (kind, message) if part)
     kind = row.attributes.get("error.type", "").rpartition(".")[2]

@@ -368,3 +368,10 @@ def test_a_span_that_failed_before_anything_was_sent_makes_the_flow_failed(scene
     verdict = scene.flow(checkout, LATER_MS).verdict
     assert (verdict.state, verdict.hop_topic) == (State.FAILED, None)
     assert verdict.error == "ValueError: empty basket"
+
+
+def test_an_error_that_names_its_type_in_its_message_is_told_without_saying_it_twice(scene: Scene) -> None:
+    text = "[Error 10] MessageSizeTooLargeError: The message is 5086 bytes"
+    order = scene.world.send("storefront", "orders", error=("kafka.errors.MessageSizeTooLargeError", text))
+    [hop] = scene.flow(order, 1000).hops
+    assert hop.error == "MessageSizeTooLargeError: The message is 5086 bytes"
