@@ -21,6 +21,7 @@ from .tracing import TRACING
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import SpanLimits
+    from opentelemetry.sdk.trace import TracerProvider as SdkTracerProvider
     from opentelemetry.sdk.trace.export import SpanExporter
 
 _log = logging.getLogger("flowtrail.tracer")
@@ -29,6 +30,9 @@ _log = logging.getLogger("flowtrail.tracer")
 DEFAULT_LIMIT: Final = 128
 
 _is_exit_watched = False
+# The service that the provider made here names, and the other names that were asked for since.
+_service: str | None = None
+_passed_over: set[str] = set()
 
 
 def set_up(service: str | None = None, *, tracer_provider: TracerProvider | None = None) -> None:
@@ -36,13 +40,21 @@ def set_up(service: str | None = None, *, tracer_provider: TracerProvider | None
 
     A given `tracer_provider` is used for Flowtrail's spans. Otherwise the global one is; when the program has set none,
     one is made that exports over OTLP, and becomes the global one. `service` is its `service.name`, before
-    OTEL_SERVICE_NAME. Raises nothing for a variable that cannot be understood: the default counts, and a line says so.
+    OTEL_SERVICE_NAME; it stays so, and another name given later is only told of. Raises nothing for a variable that
+    cannot be understood: the default counts, and a line says so.
     """
+    global _service
     if tracer_provider is None and not _has_provider():
         try:
-            trace.set_tracer_provider(_make_provider(service))
+            provider = _make_provider(service)
+            trace.set_tracer_provider(provider)
+            _service = str(provider.resource.attributes.get("service.name"))
         except Exception as error:
             _log.error("no spans are made, the OpenTelemetry SDK cannot be set up: %s", error)
+    elif tracer_provider is None and service is not None and _service is not None:
+        if service != _service and service not in _passed_over:
+            _passed_over.add(service)
+            _log.warning("this process is already the service %r; the name %r is not used", _service, service)
     elif service is not None:
         _log.info("the program has its own tracer provider: it names the service, not service=%r", service)
     TRACING.use(tracer_provider)
@@ -58,7 +70,7 @@ def _has_provider() -> bool:
         return False
 
 
-def _make_provider(service: str | None) -> TracerProvider:
+def _make_provider(service: str | None) -> "SdkTracerProvider":
     # Imported late: a program with a provider of its own may have no SDK, and importing Flowtrail stays quick.
     from opentelemetry.sdk.resources import SERVICE_INSTANCE_ID, SERVICE_NAME, Resource
     from opentelemetry.sdk.trace import TracerProvider as SdkProvider

@@ -197,6 +197,16 @@ def test_a_provider_is_set_once_where_there_is_none() -> None:
     assert printed == "True orders\n"
 
 
+def test_another_name_for_the_service_is_passed_over_with_one_warning() -> None:
+    printed = run(
+        "import logging, sys\n"
+        "logging.basicConfig(stream=sys.stdout, format='%(levelname)s %(message)s')\n"
+        "import flowtrail\n"
+        "for service in ('orders', 'orders', None, 'other', 'other'): flowtrail.set_up(service)"
+    )
+    assert printed == "WARNING this process is already the service 'orders'; the name 'other' is not used\n"
+
+
 def test_the_sdk_can_be_disabled_by_its_own_variable() -> None:
     printed = run(
         "import os; os.environ['OTEL_SDK_DISABLED'] = 'true'\n"
