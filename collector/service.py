@@ -28,6 +28,7 @@ from .journal.contract import Depth, JournalError
 from .journal.delivery import Delivery
 from .journal.group_commit import GroupCommit
 from .journal.sqlite import SqliteJournal
+from .lag.broker import check_properties
 from .lag.poller import Poller
 from .ownership import AlreadyOwned, Ownership
 from .receivers.otlp_http import OtlpHttpReceiver
@@ -82,6 +83,10 @@ def running(settings: Settings, break_off: Callable[[str], None]) -> Iterator[di
     endpoints_file = settings.data_dir / ENDPOINTS_FILE
     with ExitStack() as parts:
         try:
+            check_properties(settings.kafka_properties)
+        except ValueError as error:
+            raise StartError(f"--kafka-properties: {error}") from error
+        try:
             parts.enter_context(Ownership(settings.data_dir))
             endpoints_file.unlink(missing_ok=True)
             store = open_store(settings.store_dsn, settings.database)
@@ -94,9 +99,9 @@ def running(settings: Settings, break_off: Callable[[str], None]) -> Iterator[di
                 optional=[exporting.READER] if settings.export_url else [],
             )
             parts.callback(journal.close)
-            otlp_socket = _listen(settings.otlp_http_host, settings.otlp_http_port)
+            otlp_socket = _listen(settings.otlp_http_host, settings.otlp_http_port, "--otlp-http-port")
             parts.callback(otlp_socket.close)
-            api_socket = _listen(settings.api_host, settings.api_port)
+            api_socket = _listen(settings.api_host, settings.api_port, "--api-port")
             parts.callback(api_socket.close)
         except (AlreadyOwned, StoreError, StoreTooNew, JournalError, OSError) as error:
             raise StartError(str(error)) from error
@@ -201,14 +206,16 @@ class _Health:
         )
 
 
-def _listen(host: str, port: int) -> socket.socket:
-    """Return a bound socket. Raises OSError that names the address."""
+def _listen(host: str, port: int, option: str) -> socket.socket:
+    """Return a bound socket. Raises OSError that names the address, and the option that says another port."""
     try:
         return socket.create_server(
             (host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=512
         )
     except OSError as error:
-        raise OSError(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
+        raise OSError(
+            f"cannot listen on {host}:{port}: {error.strerror or error}; {option} takes another port"
+        ) from error
 
 
 def _url(listening: socket.socket) -> str:

@@ -15,6 +15,16 @@ Port = Annotated[int, Field(ge=0, le=65535)]
 MIB: Final = 1024 * 1024
 
 
+def _is_host_and_port(server: str) -> bool:
+    """Whether this is `host:port`, also `[::1]:9092`, and with librdkafka's protocol before it: `SSL://host:port`."""
+    server = server.strip()
+    try:
+        parts = urlsplit(server if "://" in server else f"//{server}")
+        return bool(parts.hostname and parts.port) and parts.netloc == server.rpartition("//")[2]
+    except ValueError:  # a port that is no number, or too large
+        return False
+
+
 class Settings(BaseSettings):
     """The collector's options. Raises pydantic's ValidationError, which names the option and what is wrong with it."""
 
@@ -97,6 +107,13 @@ class Settings(BaseSettings):
         if url and (parts.scheme not in {"http", "https"} or not parts.hostname):
             raise ValueError("must be an http:// or https:// URL, such as http://127.0.0.1:4318/v1/traces")
         return url
+
+    @field_validator("bootstrap_servers")
+    @classmethod
+    def _is_list_of_brokers(cls, servers: str) -> str:
+        if servers and not all(map(_is_host_and_port, servers.split(","))):
+            raise ValueError("must be host:port, several separated by commas, such as 127.0.0.1:9092")
+        return servers
 
     @field_validator("store_dsn")
     @classmethod

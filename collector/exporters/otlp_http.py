@@ -25,6 +25,7 @@ LONGEST_RETRY_AFTER_S: Final = 300.0
 # These blame the bytes. Any other failure (a wrong token or path too) is for the operator to mend, and nothing is lost
 # meanwhile: wider than the specification's 429, 502, 503 and 504.
 _REFUSING_STATUSES: Final = {400, 413, 422}
+_OPERATORS_STATUSES: Final = {401, 403, 404, 405}
 
 
 class OtlpHttpDestination:
@@ -52,6 +53,8 @@ class OtlpHttpDestination:
         told = f"{self._url} answered {response.status_code}"
         if "location" in response.headers:
             told += f" and points to {response.headers['location']}"
+        if response.status_code in _OPERATORS_STATUSES:
+            told += ", which waiting will not mend: is the URL right, and does it let the collector in?"
         if response.status_code in _REFUSING_STATUSES:
             raise Refused(told)
         raise Unavailable(told, retry_after_s(response.headers.get("retry-after"), time.time()))

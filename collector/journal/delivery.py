@@ -18,6 +18,7 @@ log = logging.getLogger(__name__)
 
 FIRST_RETRY_S: Final = 0.2
 LONGEST_RETRY_S: Final = 30.0
+WARN_EVERY_MS: Final = 60_000
 
 
 class Refused(Exception):
@@ -79,6 +80,7 @@ class Delivery:
         self._limit = pace.most_requests
         self._is_reserving = is_reserving
         self._now_ms = now_ms
+        self._warned_ms: int | None = None
         self._is_stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"deliver-{reader}", daemon=True)
 
@@ -133,7 +135,7 @@ class Delivery:
                 told_s = error.retry_after_s if isinstance(error, Unavailable) else None
                 # Spread, so that many collectors do not come back to a destination at the same moment.
                 pause_s = told_s if told_s is not None else retry_s * random.uniform(0.8, 1.2)
-                log.warning("%s: %s; next try in %.1f s", self.reader, error, pause_s)
+                self._warn(str(error), pause_s)
                 self._note(last_error=str(error), last_error_ms=self._now_ms())
                 self._is_stopping.wait(pause_s)
                 retry_s = min(retry_s * 1.5, LONGEST_RETRY_S)
@@ -142,6 +144,12 @@ class Delivery:
                 log.exception("%s: unexpected error; next try in %.1f s", self.reader, LONGEST_RETRY_S)
                 self._note(last_error=repr(error), last_error_ms=self._now_ms())
                 self._is_stopping.wait(LONGEST_RETRY_S)
+
+    def _warn(self, text: str, pause_s: float) -> None:
+        """Log a failure, though not more than one a minute: a destination may be away for days."""
+        if self._warned_ms is None or self._now_ms() - self._warned_ms >= WARN_EVERY_MS:
+            self._warned_ms = self._now_ms()
+            log.warning("%s: %s; next try in %.1f s", self.reader, text, pause_s)
 
     def _wait_for_more(self) -> None:
         if not self._journal.wait(self.reader, timeout_s=1):

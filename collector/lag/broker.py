@@ -22,6 +22,16 @@ class BrokerError(Exception):
     """The cluster could not be asked. Trying later may help; the text is for people."""
 
 
+def check_properties(properties: Mapping[str, str | int | float | bool]) -> None:
+    """Connect to nothing; raise ValueError, in librdkafka's words, for properties that no client can be made with."""
+    try:
+        AdminClient({"log_level": 0, **properties})
+    except KafkaException as error:
+        raise ValueError(error.args[0].str()) from error
+    except (TypeError, ValueError) as error:
+        raise ValueError(str(error)) from error
+
+
 class Broker:
     """One cluster. Used from one thread."""
 

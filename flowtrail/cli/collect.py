@@ -54,6 +54,7 @@ def _collect(**options: Any) -> None:
     from flowtrail.collector.service import Broken, StartError, run
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)  # it would tell of each server's start and end
     try:
         run(settings)
     except StartError as error:

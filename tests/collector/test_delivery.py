@@ -157,6 +157,28 @@ def test_an_unexpected_error_is_shown_and_does_not_end_the_delivery(journal: Sql
     assert journal.depth("store").requests == 1
 
 
+def test_a_destination_that_stays_away_is_one_line_a_minute(
+    journal: SqliteJournal, caplog: pytest.LogCaptureFixture
+) -> None:
+    now_ms = 0
+    destination, tries = Destination(), []
+
+    def deliver(body: bytes, token: str) -> None:
+        nonlocal now_ms
+        now_ms += 1000
+        tries.append(now_ms)
+        destination.is_away = len(tries) <= 70
+        destination.deliver(body, token)
+
+    journal.append([b"1,"])
+    loading = Delivery(journal, "store", deliver, Pace(8, 10**6), is_reserving=True, now_ms=lambda: now_ms)
+    loading.start()
+    until(lambda: destination.taken == [b"1,"])
+    loading.stop()
+    assert len(tries) == 71
+    assert [record.message.split(";")[0] for record in caplog.records] == ["store: away"] * 2
+
+
 def until(condition: Callable[[], bool]) -> None:
     """Wait for a condition; fails when it does not come true."""
     deadline = time.monotonic() + PATIENCE_S

@@ -115,6 +115,20 @@ def test_a_redirect_is_no_delivery(tmp_path: Path, endpoint: Endpoint, status: i
         assert endpoint.spans() == ids
 
 
+@pytest.mark.parametrize("status", [401, 403, 404])
+def test_an_answer_that_waiting_will_not_mend_is_said_to_be_one_and_loses_nothing(
+    tmp_path: Path, endpoint: Endpoint, status: int
+) -> None:
+    endpoint.answers = [(status, {})]
+    with opened(tmp_path) as journal:
+        append(journal, 1)
+        sending = exporter(journal, endpoint.url)
+        with pytest.raises(Unavailable, match=f"answered {status}, which waiting will not mend: is the URL right"):
+            sending.step()
+        assert sending.step()
+        assert len(endpoint.spans()) == 1
+
+
 @pytest.mark.parametrize(
     ("header", "seconds"),
     [

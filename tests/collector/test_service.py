@@ -19,11 +19,12 @@ import pytest
 import requests
 import uvicorn
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
+from pydantic import ValidationError
 
 from benchmarks.collector_process import PATIENCE_S, CollectorProcess, stored
 from flowtrail.collector.journal.contract import JournalError
 from flowtrail.collector.journal.sqlite import SqliteJournal
-from flowtrail.collector.service import Broken, run, running
+from flowtrail.collector.service import Broken, StartError, run, running
 from flowtrail.collector.settings import Settings
 
 from .otlp_bodies import body, send, span
@@ -149,6 +150,34 @@ def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
         refused = start_in_vain(data_dir=str(tmp_path), otlp_http_port=str(port))
     assert refused.returncode == 2
     assert f"cannot listen on 127.0.0.1:{port}" in refused.stderr
+    assert "--otlp-http-port takes another port" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("properties", "said"),
+    [
+        ({"no.such": 1}, 'No such configuration property: "no.such"'),
+        ({"socket.timeout.ms": "soon"}, "socket.timeout.ms"),
+    ],
+)
+def test_a_kafka_property_that_librdkafka_does_not_take_ends_the_start(
+    tmp_path: Path, properties: dict[str, Any], said: str
+) -> None:
+    wrong = Settings(data_dir=tmp_path, kafka_properties=properties)
+    with pytest.raises(StartError, match="--kafka-properties: ") as refused, running(wrong, lambda _name: None):
+        pass
+    assert said in str(refused.value)
+
+
+@pytest.mark.parametrize("servers", ["nonsense", "broker:", "broker:port", "broker:70000", "a:9092,,b:9092", ":9092"])
+def test_brokers_that_are_no_host_and_port_are_refused(servers: str) -> None:
+    with pytest.raises(ValidationError, match="must be host:port"):
+        Settings(bootstrap_servers=servers)
+
+
+@pytest.mark.parametrize("servers", ["", "broker:9092", "a:9092,b-1.c:9093", "a:1, b:2", "[::1]:9092", "SSL://a:9093"])
+def test_brokers_are_named_as_librdkafka_names_them(servers: str) -> None:
+    assert Settings(bootstrap_servers=servers).bootstrap_servers == servers
 
 
 def test_an_export_endpoint_that_is_away_delays_nothing_and_gets_everything_once_it_is_there(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """`flowtrail collect` has every setting of the collector, and hands on what was given."""
 
 import ast
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,13 @@ def test_every_setting_is_an_option_with_its_sentence() -> None:
 def test_without_options_the_defaults_hold(started: list[Settings]) -> None:
     assert app.run(["collect"]) == 0
     assert started == [Settings()]
+
+
+@pytest.mark.usefixtures("started")
+def test_the_log_does_not_tell_of_each_servers_start_and_end(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    app.run(["collect"])
+    assert not logging.getLogger("uvicorn.error").isEnabledFor(logging.INFO)
 
 
 def test_what_is_typed_reaches_the_collector(started: list[Settings], tmp_path: Path) -> None:
