@@ -1,5 +1,7 @@
 """Asking the collector from a command: its address, its answer as JSON, and its errors as exit statuses."""
 
+import io
+import os
 import re
 import sys
 import time
@@ -7,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from enum import IntEnum
 from importlib.util import find_spec
-from typing import Annotated, NoReturn
+from typing import IO, Annotated, Final, NoReturn, TextIO, cast
 
 import typer
 from rich.console import Console
@@ -34,6 +36,10 @@ Last = Annotated[str | None, typer.Option(help="Look at the last 15m, 2h, 1d …
 
 URL_DEFAULT = DEFAULT_URL
 
+_LONGEST_SEARCH: Final = 1000
+_FILE_COLUMNS: Final = 160
+_BLANKS_AT_THE_END: Final = re.compile(r" +(?=\n)")
+
 
 @contextmanager
 def asking(url: str) -> Iterator[Client]:
@@ -55,8 +61,31 @@ def print_json(client: Client) -> None:
 
 
 def console() -> Console:
-    """Standard output, without guessing at colours for numbers and paths."""
-    return Console(highlight=False)
+    """Standard output, without guessing at colours for numbers and paths.
+
+    What goes to a file or another program is as wide as it needs to be, and has no blanks at the ends of its lines.
+    """
+    if sys.stdout.isatty():
+        return Console(highlight=False)
+    trimmed = cast("IO[str]", _Trimmed(sys.stdout))  # all of it that a console uses
+    return Console(highlight=False, file=trimmed, width=None if "COLUMNS" in os.environ else _FILE_COLUMNS)
+
+
+class _Trimmed(io.TextIOBase):
+    """Hands text on without the blanks that fill a table's cells up."""
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]  # an attribute of the class above, though read alone
+        return self._out.encoding
+
+    def write(self, text: str) -> int:
+        return self._out.write(_BLANKS_AT_THE_END.sub("", text))
+
+    def flush(self) -> None:
+        self._out.flush()
 
 
 def stop(sentence: str, status: Exit) -> NoReturn:
@@ -81,6 +110,15 @@ def began_ms(last: str | None) -> float | None:
     if last is None:
         return None
     try:
-        return time.time() * 1e3 - parse_duration_ms(last)
+        span_ms = parse_duration_ms(last)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--last") from error
+    if span_ms == 0:
+        raise typer.BadParameter("nothing happens in no time; write it like 15m, 2h or 1d", param_hint="--last")
+    return time.time() * 1e3 - span_ms
+
+
+def refuse_what_nobody_can_search(text: str | None, name: str) -> None:
+    """End the command when a text is empty or longer than what the API takes; None was not typed."""
+    if text is not None and not 0 < len(text) <= _LONGEST_SEARCH:
+        raise typer.BadParameter(f"1 to {_LONGEST_SEARCH} characters can be searched for", param_hint=name)

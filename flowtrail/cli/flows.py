@@ -8,7 +8,7 @@ from rich.text import Text
 
 from flowtrail.collector.api.answers import FlowList, State, Tone
 
-from .asking import URL_DEFAULT, Json, Last, Url, asking, began_ms, console, print_json
+from .asking import URL_DEFAULT, Json, Last, Url, asking, began_ms, console, print_json, refuse_what_nobody_can_search
 from .figures import day_and_clock, duration, printable
 from .story import badge
 
@@ -38,15 +38,17 @@ def flows(
     """Latest first."""
     if state is not None and state not in _STATES:
         raise typer.BadParameter(f"{state!r} is none of {', '.join(_STATES)}", param_hint="--state")
+    for text, name in ((what, "WHAT"), (topic, "--topic"), (service, "--service")):
+        refuse_what_nobody_can_search(text, name)
     with asking(url) as client:
         found = client.flows(what, topic=topic, service=service, state=state, from_ms=began_ms(last), limit=limit)
         if as_json:
             print_json(client)
         else:
-            _print(found)
+            _print(found, limit)
 
 
-def _print(found: FlowList) -> None:
+def _print(found: FlowList, limit: int) -> None:
     out = console()
     if not found.flows:
         out.print(
@@ -65,4 +67,8 @@ def _print(found: FlowList) -> None:
         if flow.sentence and flow.state is not State.COMPLETE:
             out.print(Text(f"  {printable(flow.sentence)}"))
     if found.truncated:
-        out.print(f"\nMore may match than the {found.examined} flows that were looked at.", style="dim")
+        if len(found.flows) >= limit:
+            more = f"{limit} shown; more may match: raise --limit, or narrow the search."
+        else:
+            more = f"More may match than the {found.examined} flows that were looked at; narrow the search."
+        out.print(f"\n{more}", style="dim")

@@ -72,7 +72,12 @@ def _print_group(group: GroupLag, out: Console) -> None:
         )
     out.print(table)
     if group.no_commit:
-        out.print(f"{group.no_commit} partitions have no commit: their lag is not known.", style="dim")
+        they = (
+            "1 partition has no commit: its"
+            if group.no_commit == 1
+            else f"{group.no_commit} partitions have no commit: their"
+        )
+        out.print(f"{they} lag is not known.", style="dim")
 
 
 def _head(group: GroupLag) -> Table:
@@ -85,7 +90,7 @@ def _head(group: GroupLag) -> Table:
             (printable(group.group), "bold cyan"),
             (f" on {', '.join(map(printable, group.topics))}" if group.topics else "", "dim"),
             f"  lag {count(group.lag)}",
-            (f"  drained in {duration(group.time_to_drain_ms)}" if group.time_to_drain_ms is not None else "", "dim"),
+            (f"  drained in {duration(group.time_to_drain_ms)}" if group.lag and group.time_to_drain_ms else "", "dim"),
         ),
     )
     return head

@@ -8,12 +8,13 @@ import typer
 from flowtrail.client import Client
 from flowtrail.collector.api.answers import FlowSummary, Tone
 
-from .asking import URL_DEFAULT, Exit, Json, Url, asking, console, print_json, stop
+from .asking import URL_DEFAULT, Exit, Json, Url, asking, console, print_json, refuse_what_nobody_can_search, stop
 from .figures import day_and_clock, printable
 from .story import badge, render
 
 _TRACE_ID = re.compile(r"[0-9a-fA-F]{32}")
 _COORDINATES = re.compile(r"(?P<topic>[a-zA-Z0-9._-]{1,249})/(?P<partition>\d+)/(?P<offset>\d+)")
+_PARTS_OF_COORDINATES = re.compile(r"[a-zA-Z0-9._-]{1,249}/-?\d*(/-?\d*)?")
 _BROKEN = {Tone.FAIL, Tone.STUCK}
 
 
@@ -58,9 +59,15 @@ def _find(client: Client, what: str) -> tuple[str, list[FlowSummary]]:
         if event.flow is None:
             stop(f"{event.coordinates} was seen, but no span says which flow it belongs to", Exit.NOT_FOUND)
         return event.flow, []
+    if _PARTS_OF_COORDINATES.fullmatch(what):
+        stop(
+            f"{what} is no event: coordinates are topic/partition/offset, such as orders/2/204 (and key={what} a key)",
+            Exit.BAD_USE,
+        )
     key = what.removeprefix("key=")
     if not key:
         stop("an empty key says nothing; it looks like key=ORD-1204", Exit.BAD_USE)
+    refuse_what_nobody_can_search(key, "WHAT")
     flows = client.flows(key).flows
     if not flows:
         stop(

@@ -1,8 +1,9 @@
 """Each command asks the API, prints what a person wants to know, and ends with a status that a script can use."""
 
+import re
 import socket
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -204,6 +205,20 @@ def test_flows_are_asked_for_by_state_or_by_tone(api: CannedApi, flowtrail: Term
     assert api.asked[0][1]["state"] == state
 
 
+@pytest.mark.parametrize(("limit", "said"), [("1", "1 shown; more may match: raise --limit"), ("5", "the 50 flows")])
+def test_a_list_that_was_cut_says_what_to_do(api: CannedApi, flowtrail: Terminal, limit: str, said: str) -> None:
+    api.answer("/v1/flows", flow_list(summary(FLOW_ID, State.COMPLETE, Tone.OK), truncated=True))
+    assert said in flowtrail("flows", "--limit", limit).out
+
+
+@pytest.mark.parametrize("what", ["orders/0", "orders/", "orders/0/-1", "orders/0/"])
+def test_half_an_events_coordinates_are_bad_use_and_no_key(api: CannedApi, flowtrail: Terminal, what: str) -> None:
+    ended = flowtrail("why", what)
+    assert ended.status == 2
+    assert "coordinates are topic/partition/offset" in ended.err
+    assert api.asked == []
+
+
 def test_no_flow_is_a_sentence_with_a_way_on(api: CannedApi, flowtrail: Terminal) -> None:
     api.answer("/v1/flows", flow_list())
     ended = flowtrail("flows")
@@ -242,12 +257,38 @@ def test_the_graph_names_what_is_broken_then_every_edge(api: CannedApi, flowtrai
         Graph(version="1", from_ms=BEGAN_MS, to_ms=BEGAN_MS, nodes=nodes, edges=edges, broken=["group:shipping"]),
     )
     ended = flowtrail("graph", "--focus", "topic:stock", "--depth", "1")
-    assert ended.out.startswith("■ stuck shipping: no member\n")
+    assert ended.out.startswith("■ stuck group:shipping: no member\n")
     assert [line.split() for line in ended.out.splitlines()[3:5]] == [
-        ["orders", "stock", "120", "2/s", "0", "%", "12", "ms"],
-        ["stock", "■", "shipping", "lag", "7", "100", "–", "5.0", "%", "–"],
+        ["service:orders", "topic:stock", "120", "2/s", "0", "%", "12", "ms"],
+        ["topic:stock", "■", "group:shipping", "lag", "7", "100", "–", "5.0", "%", "–"],
     ]
     assert api.asked == [("/v1/graph", {"focus": "topic:stock", "depth": "1"})]
+
+
+def test_the_graph_says_once_what_several_suffer_from_and_each_topics_part_of_a_lag(
+    api: CannedApi, flowtrail: Terminal
+) -> None:
+    told: dict[str, Any] = {"kind": "group", "state": "stuck", "tone": Tone.STUCK, "reason": "no member", "lag": 41_208}
+    nodes = [
+        Node(id="topic:orders", kind="topic", name="orders", state="ok", tone=Tone.OK),
+        Node(id="topic:stock", kind="topic", name="stock", state="ok", tone=Tone.OK),
+        Node(id="group:payments-workers", name="payments-workers", **told),
+        Node(id="group:others", name="others", **told),
+    ]
+    edges = [
+        Edge(source=f"topic:{topic}", target="group:payments-workers", kind="process", messages=5)
+        for topic in ("orders", "stock")
+    ]
+    broken = ["group:payments-workers", "group:others"]
+    api.answer("/v1/graph", Graph(version="1", from_ms=0, to_ms=1, nodes=nodes, edges=edges, broken=broken))
+    api.answer("/v1/lag", LagList(groups=[GROUP], polled_at_ms=BEGAN_MS))
+    ended = flowtrail("graph")
+    assert ended.out.count("no member") == 1
+    assert ended.out.startswith("■ stuck group:payments-workers, group:others: no member\n")
+    assert [line.rstrip().partition("payments-workers")[2][:11] for line in ended.out.splitlines()[3:5]] == [
+        " lag 41 208",
+        "           ",
+    ]
 
 
 def test_an_empty_graph_says_what_to_do(api: CannedApi, flowtrail: Terminal) -> None:
@@ -266,6 +307,26 @@ def test_lag_lists_groups_with_the_reason(api: CannedApi, flowtrail: Terminal) -
         "lists no members",
     ):
         assert said in ended.out
+
+
+def test_a_group_without_lag_is_not_said_to_drain_and_one_partition_is_no_plural(
+    api: CannedApi, flowtrail: Terminal
+) -> None:
+    api.answer("/v1/lag/payments-workers", GROUP.model_copy(update={"lag": 0, "time_to_drain_ms": 0.0}))
+    ended = flowtrail("lag", "payments-workers")
+    assert "drained" not in ended.out
+    assert "1 partition has no commit: its lag is not known." in ended.out
+
+
+def test_what_goes_to_a_file_is_not_cut_to_a_terminal_and_has_no_trailing_blanks(
+    api: CannedApi, flowtrail: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("COLUMNS")
+    sentence = "words " * 20 + "end"
+    api.answer("/v1/lag", LagList(groups=[GROUP.model_copy(update={"reason": sentence})], polled_at_ms=BEGAN_MS))
+    api.answer("/v1/lag/payments-workers", GROUP)
+    assert sentence in flowtrail("lag").out
+    assert not re.search(" $", flowtrail("lag", "payments-workers").out, re.MULTILINE)
 
 
 def test_lag_of_a_group_gives_positions_that_can_be_copied(api: CannedApi, flowtrail: Terminal) -> None:
@@ -326,6 +387,11 @@ def test_a_collector_that_is_not_there_is_status_3(flowtrail: Terminal) -> None:
         ("why",),
         ("graph", "--frob"),
         ("flows", "--last", "yesterday"),
+        ("flows", "--last", "0m"),
+        ("flows", ""),
+        ("flows", "x" * 1001),
+        ("flows", "--topic", ""),
+        ("why", "x" * 1001),
         ("flows", "--state", "sad"),
         ("flows", "--limit", "0"),
         ("graph", "--url", "localhost"),
