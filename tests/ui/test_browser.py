@@ -311,6 +311,25 @@ def test_before_the_first_span_the_first_steps_are_shown(visit: Visit, collector
     page.wait_for_selector(".node")  # the page goes on by itself when spans come
 
 
+@pytest.mark.parametrize("visit", [(1000, 560)], indirect=True, ids=["small window"])
+def test_a_small_window_shows_legible_text_and_what_is_broken_beside_the_list(visit: Visit) -> None:
+    page = visit.open("/map", ".map-now")
+    scale = """() => document.querySelector('.world').getCTM().a"""
+    assert page.evaluate(scale) >= 0.8
+    covered = """() => {
+        const list = document.querySelector('.map-now').getBoundingClientRect();
+        const stage = document.querySelector('.graph').getBoundingClientRect();
+        const loud = [...document.querySelectorAll('.port.tone-fail, .port.tone-stuck')];
+        return loud.map(e => [e.dataset.id, e.getBoundingClientRect()])
+            .filter(([, b]) => b.left < stage.left || b.top < stage.top || b.bottom > stage.bottom
+                || (b.bottom > list.top && b.right > list.left)).map(([id]) => id);
+    }"""
+    assert page.locator(".port.tone-stuck").count() > 0
+    assert page.evaluate(covered) == []
+    page.get_by_role("button", name="Fit the whole map").click()
+    assert page.evaluate(scale) < 0.8
+
+
 @pytest.mark.parametrize("visit", [NARROW], indirect=True, ids=["narrow"])
 def test_on_a_phone_the_panel_does_not_hide_what_was_picked(visit: Visit) -> None:
     page = visit.open("/map", ".node")

@@ -41,6 +41,16 @@ def test_what_a_docked_group_runs_in_needs_no_edge(scene: Scene) -> None:
     assert not any(e["id"].endswith(">runs") for e in scene["edges"])
 
 
+def test_the_figure_of_an_edge_lies_on_no_node(scene: Scene) -> None:
+    for line in scene["edges"]:
+        for node in scene["nodes"]:
+            apart = (abs(line["lx"] - node["x"]), abs(line["ly"] - node["y"]))
+            assert apart[0] >= (node["w"] + line["lw"]) / 2 - 1 or apart[1] >= node["h"] / 2 + 9, (
+                line["id"],
+                node["id"],
+            )
+
+
 def test_new_figures_move_no_node(graph: Graph) -> None:
     first, before = build(graph, NOW_MS)
     louder = scenario.graph(NOW_MS + 3_500, NOW_MS, NOW_MS).model_copy(
