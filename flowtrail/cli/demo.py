@@ -7,7 +7,7 @@ import typer
 
 from flowtrail.demo.options import ALL, FAULTS, Options, faults_named
 
-from .asking import need
+from .asking import console, need
 from .figures import parse_duration_ms
 
 _DEFAULTS = Options()
@@ -69,4 +69,4 @@ def demo(
         raise typer.BadParameter(str(error)) from error
     from flowtrail.demo.runner import run
 
-    raise typer.Exit(run(options))
+    raise typer.Exit(run(options, console()))

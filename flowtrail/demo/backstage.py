@@ -11,12 +11,15 @@ from flowtrail.demo.children import Child, EndedByItself, end_together
 # Quicker than what a collector does on its own, so that nobody has to wait for a verdict.
 _LAG_INTERVAL_MS: Final = 1000
 _SILENT_AFTER_MS: Final = 6000
+_PAGES_PORT: Final = 8681
 
 
 class Backstage:
     """The collector, with its data in `folder`, and on demand the pages.
 
-    Both take their usual port when it is free, else any. `otlp_url` and `api_url` are known once `is_ready`.
+    The collector takes any free ports: on its usual ones it would get the spans of other services, and be in the way
+    of a collector of yours. Only the pages, which people have as a bookmark, take their usual port when it is free.
+    `otlp_url` and `api_url` are known once `is_ready`.
     """
 
     def __init__(self, broker: Broker, folder: Path) -> None:
@@ -25,8 +28,8 @@ class Backstage:
         self._endpoints = data / "endpoints.json"
         settings = {
             "FLOWTRAIL_DATA_DIR": str(data),
-            "FLOWTRAIL_OTLP_HTTP_PORT": str(_port(4318)),
-            "FLOWTRAIL_API_PORT": str(_port(8680)),
+            "FLOWTRAIL_OTLP_HTTP_PORT": "0",
+            "FLOWTRAIL_API_PORT": "0",
             "FLOWTRAIL_BOOTSTRAP_SERVERS": broker.bootstrap_servers,
             "FLOWTRAIL_LAG_INTERVAL_MS": str(_LAG_INTERVAL_MS),
             "FLOWTRAIL_SILENT_AFTER_MS": str(_SILENT_AFTER_MS),
@@ -45,7 +48,7 @@ class Backstage:
 
     def open_pages(self) -> str:
         """Start the pages and return their address."""
-        port = str(_port(8681) or _free_port())
+        port = str(_PAGES_PORT if _is_free(_PAGES_PORT) else _free_port())
         arguments = ["ui", self.api_url, "127.0.0.1", port]
         self._children.append(Child("ui", "flowtrail.demo.attached", arguments, {}, self._logs))
         return f"http://127.0.0.1:{port}"
@@ -62,15 +65,15 @@ class Backstage:
             end_together([child])
 
 
-def _port(wanted: int) -> int:
-    """Return the port that was wanted if it is free on loopback, else 0: any."""
+def _is_free(port: int) -> bool:
+    """Whether this port can be had on loopback."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind(("127.0.0.1", wanted))
+            probe.bind(("127.0.0.1", port))
         except OSError:
-            return 0
-    return wanted
+            return False
+    return True
 
 
 def _free_port() -> int:

@@ -26,6 +26,7 @@ from flowtrail.demo.children import EndedByItself
 from flowtrail.demo.diary import Diaries, time_now_ms
 from flowtrail.demo.edge_delay import EdgeWatch
 from flowtrail.demo.interruption import Interrupted, Interruption, interruption
+from flowtrail.demo.next_steps import program_here, why_command
 from flowtrail.demo.options import Options
 from flowtrail.demo.report import Report, judge
 from flowtrail.demo.shopfloor import Shopfloor
@@ -101,17 +102,28 @@ class _Run:
             self._backstage = Backstage(self._broker, self._folder)
             self._stack.callback(self._backstage.close)
             self._wait_for(self._backstage.is_ready, "the collector is not ready")
-            ui_url = self._backstage.open_pages() if self._options.is_ui_wanted else None
+            self._ui_url = self._backstage.open_pages() if self._options.is_ui_wanted else None
             said("the shop: consumers join their groups")
             self._open_shop(self._backstage.otlp_url)
         where = "the embedded broker" if self._broker.is_embedded else self._broker.name
         self._console.print(f"The shop is open on {where} at {self._broker.bootstrap_servers}", highlight=False)
-        for name, url in (("pages", ui_url), ("API", self._backstage.api_url), ("OTLP", self._backstage.otlp_url)):
+        for name, url in (
+            ("pages", self._ui_url),
+            ("API", self._backstage.api_url),
+            ("OTLP", self._backstage.otlp_url),
+        ):
             if url is not None:
                 self._console.print(f"  {name:<6} {url}", highlight=False)
+        first = next(step.what.form["order"] for step in steps(self._options) if isinstance(step.what, Order))
+        self._console.print("Ask in another terminal, such as about the first order:", highlight=False)
+        self._print_as_it_is(f"  {why_command(f'key={first}', self._backstage.api_url, program_here())}")
         if self._options.for_s is None:
             self._console.print("Ctrl-C closes it.")
         return self._trade()
+
+    def _print_as_it_is(self, line: str) -> None:
+        """Print a line that can be copied, however narrow the terminal is."""
+        self._console.print(line, soft_wrap=True, highlight=False, markup=False)
 
     def _open_shop(self, otlp_url: str) -> None:
         self._shop = Shopfloor(self._broker, self._folder, self._diaries, otlp_url)
@@ -195,6 +207,8 @@ class _Run:
             self._options.report.write_text(json.dumps(report.as_json(), indent=2) + "\n")
         self._tell_a_story()
         self._console.print(summary(report))
+        if self._options.report is not None:
+            self._print_as_it_is(f"The report is in {self._options.report}")
         return 0 if report.is_right else 1
 
     def _tell_a_story(self) -> bool:
@@ -208,6 +222,8 @@ class _Run:
                     for found in client.flows(flow.order).flows:
                         if found.state in _TELLING:
                             self._console.print(render(client.flow(found.id)))
+                            if self._ui_url is not None:
+                                self._print_as_it_is(f"on the pages: {self._ui_url}/flow/{found.id}")
                             return True
             except CollectorError as error:
                 log.warning("no story: %s", error)
@@ -232,7 +248,13 @@ class _Run:
 
     @contextmanager
     def _progress(self, title: str, total: float | None = None) -> Iterator[Callable[..., None]]:
-        """Show a line that is gone afterwards; call what this yields with a text and how much is done."""
+        """Show a line that is gone afterwards; call what this yields with a text and how much is done.
+
+        Where no terminal is, nothing is shown: a progress that is gone would leave blank lines.
+        """
+        if not self._console.is_terminal:
+            yield lambda _text, _completed=None: None
+            return
         columns = [
             TextColumn("{task.description}"),
             BarColumn(),

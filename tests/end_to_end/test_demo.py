@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -9,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -25,6 +28,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     ended = subprocess.run([*COMMAND, *wishes], capture_output=True, text=True, timeout=170)
     logs = "\n".join(f"── {log.name}\n{log.read_text()[-1500:]}" for log in sorted(folder.glob("kept/logs/*")))
     assert ended.returncode == 0, f"{ended.stdout}\n{ended.stderr}\n{logs}"
+    assert f"The report is in {folder / 'report.json'}\n" in ended.stdout
     found: dict[str, Any] = json.loads((folder / "report.json").read_text())
     return found
 
@@ -94,7 +98,7 @@ ENDLESS_WITH_AN_EARLY_STORY = """
 import sys
 from flowtrail.demo.options import Options
 from flowtrail.demo.runner import run
-sys.exit(run(Options(seed=139, story_after_s=1, is_ui_wanted=False)))
+sys.exit(run(Options(seed=139, story_after_s=1)))
 """
 
 
@@ -105,6 +109,8 @@ def test_a_demo_without_an_end_tells_the_story_of_a_flow_that_failed(tmp_path: P
     try:
         until(lambda: "KeyError: 'XTS'" in printed.read_text(), "the story was told")
         assert "✕ failed" in printed.read_text()
+        on_the_pages = re.compile(r"^on the pages: http://127\.0\.0\.1:\d+/flow/[0-9a-f]{32}$", re.MULTILINE)
+        until(lambda: on_the_pages.search(printed.read_text()) is not None, "its page is named")
         runner.send_signal(signal.SIGINT)
         assert runner.wait(30) == 0
     finally:
@@ -112,6 +118,26 @@ def test_a_demo_without_an_end_tells_the_story_of_a_flow_that_failed(tmp_path: P
         runner.wait()
     assert printed.read_text().count("The shop is open") == 1
     assert "Traceback" not in printed.read_text()
+
+
+def test_the_line_that_the_demo_prints_asks_its_own_collector(tmp_path: Path) -> None:
+    printed = tmp_path / "printed"
+    with printed.open("w") as file:
+        runner = subprocess.Popen([*COMMAND, "--keep", str(tmp_path / "kept")], stdout=file, stderr=file)
+    try:
+        until(lambda: "Ctrl-C closes it." in printed.read_text(), "the shop is open")
+        [line] = re.findall(r"^  (.+ why --url .+)$", printed.read_text(), re.MULTILINE)
+
+        def answers() -> bool:
+            asked = subprocess.run(shlex.split(line), capture_output=True, text=True, timeout=30, check=False)
+            return asked.returncode in (0, 1) and "o-1-" in asked.stdout
+
+        until(answers, "the line tells the order's story")
+        endpoints = json.loads((tmp_path / "kept" / "collector" / "endpoints.json").read_text())
+        assert not {4318, 8680} & {urlsplit(endpoints[name]).port for name in ("otlp_http", "api")}
+    finally:
+        runner.send_signal(signal.SIGINT)
+        runner.wait(30)
 
 
 def pids_at_work(folder: Path) -> set[int]:
