@@ -15,6 +15,11 @@ Port = Annotated[int, Field(ge=0, le=65535)]
 MIB: Final = 1024 * 1024
 
 
+def are_brokers(servers: str) -> bool:
+    """Whether a text names brokers: `host:port`, several separated by commas."""
+    return all(map(_is_host_and_port, servers.split(",")))
+
+
 def _is_host_and_port(server: str) -> bool:
     """Whether this is `host:port`, also `[::1]:9092`, and with librdkafka's protocol before it: `SSL://host:port`."""
     server = server.strip()
@@ -111,7 +116,7 @@ class Settings(BaseSettings):
     @field_validator("bootstrap_servers")
     @classmethod
     def _is_list_of_brokers(cls, servers: str) -> str:
-        if servers and not all(map(_is_host_and_port, servers.split(","))):
+        if servers and not are_brokers(servers):
             raise ValueError("must be host:port, several separated by commas, such as 127.0.0.1:9092")
         return servers
 

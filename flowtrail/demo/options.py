@@ -5,6 +5,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
+from flowtrail.collector.settings import are_brokers
+
 
 class Fault(StrEnum):
     """What the demo can break. Each breaks orders of its own, so that none hides another."""
@@ -81,6 +83,8 @@ class Options:
             raise ValueError("a run needs at least 5 seconds: its consumers must be seen alive before they break")
         if self.rate_per_s <= 0:
             raise ValueError("the rate is orders a second, more than 0")
+        if self.bootstrap_servers and not are_brokers(self.bootstrap_servers):
+            raise ValueError("brokers are host:port, several separated by commas, such as 127.0.0.1:9092")
         if self.report is not None and self.for_s is None:
             raise ValueError("a report needs a run that ends: say for how long")
 

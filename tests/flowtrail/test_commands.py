@@ -399,6 +399,7 @@ def test_a_collector_that_is_not_there_is_status_3(flowtrail: Terminal) -> None:
         ("demo", "--for", "soon"),
         ("demo", "--fault", "no-such-fault"),
         ("demo", "--report", "r.json"),
+        ("demo", "--bootstrap-servers", "localhost"),
         ("collect", "--api-port", "70000"),
         ("collect", "--store-dsn", "mysql://x"),
         ("collect", "--kafka-properties", "no equals sign"),
