@@ -298,8 +298,13 @@ def test_while_the_collector_is_away_the_last_data_stays_with_its_age(visit: Vis
     collector.is_away = True
     expect(page.locator("#banner")).to_contain_text("You see the last data from")
     expect(page.locator("a.lag-row").first).to_be_visible()
+    expect(page.locator(".live-now")).to_have_text("Away")
+    page.goto(visit.base + "/flow/never-asked")
+    expect(page.locator("main h1")).to_have_text("Nothing of this page is known yet")
+    assert page.get_by_text("store cannot be reached").count() == 1
     collector.is_away = False
     expect(page.locator("#banner")).to_be_empty()
+    expect(page.locator(".live-now")).to_have_text("Live")
 
 
 def test_before_the_first_span_the_first_steps_are_shown(visit: Visit, collector: FakeCollector) -> None:
@@ -346,3 +351,18 @@ def test_the_map_is_used_by_keyboard(visit: Visit) -> None:
     page.locator(".node[data-id='topic:stock'] .main").focus()
     page.keyboard.press("Enter")
     expect(page.locator("#panel h2")).to_have_text("stock")
+
+
+def test_flows_stand_a_line_each(visit: Visit) -> None:
+    page = visit.open("/flows", "a.flow-row")
+    heights = page.evaluate("() => [...document.querySelectorAll('a.flow-row')].map(e => e.offsetHeight)")
+    assert heights
+    assert max(heights) <= 40
+
+
+def test_the_theme_button_shows_where_it_is(visit: Visit) -> None:
+    page = visit.open("/lag?theme=light")
+    drawn = "() => document.querySelector('#theme path').getAttribute('d')"
+    moon = page.evaluate(drawn)
+    page.locator("#theme").click()
+    page.wait_for_function("old => document.querySelector('#theme path').getAttribute('d') !== old", arg=moon)

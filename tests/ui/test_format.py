@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowtrail.ui.components.format import THIN, count, duration, in_words, number, rate, share
+from flowtrail.ui.components.format import THIN, count, duration, in_words, number, rate, share, time_span
 
 
 @pytest.mark.parametrize(("ms", "text"), [(-84, "−84 ms"), (None, "–")])
@@ -64,3 +64,13 @@ def test_counts_agree_with_their_noun() -> None:
 def _ms(text: str) -> float:
     factors = {"µs": 0.001, "ms": 1, "s": 1_000, "min": 60_000, "h": 3_600_000, "m": 60_000, "d": 86_400_000}
     return sum(float(n) * factors[unit] for n, unit in re.findall(rf"([\d.]+){THIN}(\w+)", text))
+
+
+def test_a_series_is_named_after_the_time_that_is_known() -> None:
+    def spoken(*minutes: int) -> str:
+        return time_span([(0, None), *((minute * 60_000, 1.0) for minute in minutes)]).replace(THIN, " ")
+
+    assert spoken(2, 3, 4) == "last 2 min"
+    assert spoken(3, 4) == "last minute"
+    assert spoken(1, 60) == "last hour"
+    assert spoken() == "last hour"

@@ -46,6 +46,20 @@ def test_the_failing_path_folds_healthy_branches_into_one_line(failed: Flow) -> 
     assert len(timeline.rows) == timeline.on_path + 1
 
 
+def test_an_event_that_was_given_up_says_so_where_it_failed_first_and_where_it_was_sent_last(failed: Flow) -> None:
+    """As a collector tells it that knows what became of every attempt."""
+    hops = [
+        hop.model_copy(update={"state": State.DEAD_LETTERED}) if hop.tone is Tone.FAIL else hop for hop in failed.hops
+    ]
+    rows = make_timeline(failed.model_copy(update={"hops": hops}), "path").rows
+    assert [row["name"] for row in rows if row.get("word") == "dead-lettered"] == [
+        "process orders",
+        "send payments.dlq",
+    ]
+    again = [row for row in rows if row["name"] == "process payments.retry"]
+    assert [row["attempt"] for row in again] == [2, 3]
+
+
 def test_only_failed_shows_what_failed(failed: Flow) -> None:
     rows = make_timeline(failed, "failed").rows
     assert len(rows) == make_timeline(failed).failed
