@@ -19,7 +19,7 @@ import sqlite3
 import threading
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -74,12 +74,14 @@ class SqliteJournal:
         self._write_lock = threading.Lock()
         self._read_lock = threading.Lock()
         self._grown = threading.Condition()
-        try:
-            self._writer = _connect(path)
-            self._reader = _connect(path)
-            self._writer.executescript(_SCHEMA)
-        except sqlite3.Error as error:
-            raise JournalError(f"cannot open the journal {path}: {error}") from error
+        with ExitStack() as opened:
+            try:
+                self._writer = _connect(path, opened)
+                self._reader = _connect(path, opened)
+                self._writer.executescript(_SCHEMA)
+            except sqlite3.Error as error:
+                raise JournalError(f"cannot open the journal {path}: {error}") from error
+            opened.pop_all()
         with self._transaction() as writer:
             if writer.execute("SELECT id FROM about").fetchone() is None:
                 writer.execute("INSERT INTO about VALUES (?)", (uuid.uuid4().hex,))
@@ -305,9 +307,10 @@ class SqliteJournal:
                 self._grown.notify_all()
 
 
-def _connect(path: Path) -> sqlite3.Connection:
-    """Transactions are begun and ended by hand; locks see to one thread at a time."""
+def _connect(path: Path, opened: ExitStack) -> sqlite3.Connection:
+    """Transactions are begun and ended by hand; locks see to one thread at a time. Closed with `opened`."""
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
+    opened.callback(connection.close)
     connection.execute("PRAGMA page_size = 65536")
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
