@@ -82,10 +82,10 @@ def build(seen: Seen) -> Graph:
     """Return the whole graph; `version` is a hash of what it holds."""
     edges = _edges(seen)
     nodes = _nodes(seen, edges)
-    groups = {(node.service, node.state, node.reason) for node in nodes if node.kind == "group"}
+    of_groups = {(f"service:{node.service}", node.state, node.reason) for node in nodes if node.kind == "group"}
     broken = sorted(
         # A service whose group says the same of the same trouble is not a second one.
-        (node for node in nodes if node.state != "ok" and (node.name, node.state, node.reason) not in groups),
+        (node for node in nodes if node.state != "ok" and (node.id, node.state, node.reason) not in of_groups),
         key=lambda node: (_WORST[node.state], node.tone is Tone.QUIET, -node.errors, -(node.lag or 0), node.id),
     )
     return with_version(

@@ -90,6 +90,11 @@ def test_recent_failures_make_group_and_service_failing_and_say_how_many() -> No
     assert graph.broken == ["group:workers"], "one trouble is told once"
 
 
+def test_a_group_that_is_called_like_its_service_is_broken_too() -> None:
+    graph = graph_of(ORDERS[0], count("payments", "process", "orders", "payments", messages=100, errors=6))
+    assert graph.broken == ["group:payments"]
+
+
 def test_the_wait_of_a_poll_is_nobodys_slowness() -> None:
     graph = graph_of(ORDERS[0], count("audit", "receive", "orders", "audit", bucket=140))
     assert node(graph, "group:audit").p95_ms is None
