@@ -105,8 +105,8 @@ def show(address: Address, source: Source, map_of_all: live_map.Map, now_ms: flo
                 return group.page(address, source, now_ms)
             case _:
                 return View("No such page", shell.unknown_page(address), is_live=False)
-    except CollectorError as error:
-        return View("Collector away", shell.away_page(str(error)))
+    except CollectorError:
+        return View("Collector away", shell.away_page(source.api_url))
 
 
 def _add_callbacks(app: dash.Dash, source: Source, map_of_all: live_map.Map) -> None:
@@ -137,7 +137,7 @@ def _add_callbacks(app: dash.Dash, source: Source, map_of_all: live_map.Map) -> 
         return (
             dash.no_update if stays else view.drawn(),
             view.panel,
-            shell.top_bar(address, _broken(address, source, now_ms), now_ms),
+            shell.top_bar(address, _broken(address, source, now_ms), now_ms, is_away=source.away is not None),
             shell.away_banner(source.away),
             "with-panel" if view.panel is not None else "",
             {

@@ -38,7 +38,7 @@ def layout() -> Component:
     )
 
 
-def top_bar(address: Address, broken: int, now_ms: float) -> Component:
+def top_bar(address: Address, broken: int, now_ms: float, is_away: bool = False) -> Component:
     """The pages, with how many things are broken, the search, the range of time, live or paused, light or dark."""
     searching = address.page == "flows" and address.get("q")
     window = address.window(now_ms, SEARCH_RANGE) if searching else address.window(now_ms)
@@ -70,7 +70,7 @@ def top_bar(address: Address, broken: int, now_ms: float) -> Component:
             choices=[list(choice) for choice in RANGES],
             label=window.label,
         ),
-        Live(id="live", fixed=window.is_fixed),
+        Live(id="live", fixed=window.is_fixed, away=is_away),
         ThemeSwitch(id="theme"),
         cls="top",
     )
@@ -85,20 +85,19 @@ def away_banner(away: Away | None) -> Component | None:
         "div",
         icon("warn"),
         el("span", el("b", "The collector does not answer since "), moment(away.since_ms), ".", old),
-        el("span", away.reason, cls="dimmed break"),
+        el("span", away.reason, cls="dimmed break") if away.reason else None,
         cls="away",
     )
 
 
-def away_page(reason: str) -> Component:
+def away_page(api_url: str) -> Component:
     """Instead of a page for which nothing is kept."""
     return el(
         "div",
         el(
             "div",
-            el("h1", "The collector cannot be asked"),
-            el("p", reason, cls="break"),
-            el("p", "This page asks again every few seconds."),
+            el("h1", "Nothing of this page is known yet"),
+            el("p", f"It comes from the collector at {api_url} and is asked for again every few seconds.", cls="break"),
             cls="card calm",
         ),
         cls="page",
@@ -113,7 +112,7 @@ def unknown_page(address: Address) -> Component:
             "div",
             el("h1", "There is no such page"),
             el("p", f"/{'/'.join(address.path)}", cls="mono break"),
-            el("p", link("What is broken now", href=address.to()), " ", link("Map", href=address.to("map"))),
+            el("p", link("What is broken now", href=address.to()), " · ", link("Map", href=address.to("map"))),
             cls="card calm",
         ),
         cls="page",

@@ -8,6 +8,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final, TypeVar, cast
 
+import requests
+
 from flowtrail.client import (
     Answer,
     Client,
@@ -38,10 +40,10 @@ LARGE_FLOW_FRESH_MS: Final = 60_000.0  # seconds to fetch and read: not again fo
 
 @dataclass(frozen=True, slots=True)
 class Away:
-    """The collector did not answer: since when, why, and when it did last (None: never)."""
+    """The collector did not answer: since when, what it said (None: nothing), and when it did last (None: never)."""
 
     since_ms: float
-    reason: str
+    reason: str | None
     last_good_ms: float | None
 
 
@@ -171,7 +173,7 @@ class Source:
                     self._kept.pop(key, None)
                 self._answered(self.now_ms())
             else:
-                self._away = self._away or Away(self.now_ms(), str(error), self._last_good_ms)
+                self._away = self._away or Away(self.now_ms(), self._why(error), self._last_good_ms)
             raise
         finally:
             with self._lock:
@@ -179,6 +181,10 @@ class Source:
 
     def _answered(self, now_ms: float) -> None:
         self._away, self._last_good_ms = None, now_ms
+
+    def _why(self, error: CollectorError) -> str | None:
+        """What the collector, or who is there instead of it, said; None when nobody answered."""
+        return None if isinstance(error.__cause__, requests.RequestException) else _sentence(str(error))
 
     def _client(self) -> Client:
         client: Client | None = getattr(self._local, "client", None)
@@ -188,6 +194,10 @@ class Source:
 
     def __repr__(self) -> str:
         return f"<Source at {self.api_url}{', away' if self._away else ''}>"
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}{'' if text.endswith(('.', '?')) else '.'}"
 
 
 def _is_refusal(error: CollectorError) -> bool:

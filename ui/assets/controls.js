@@ -65,7 +65,7 @@
     );
   }
 
-  function Live({ fixed }) {
+  function Live({ fixed, away }) {
     const [, setPausedAt] = useState(window.flowtrail.pausedAt);
     useEffect(() => {
       const heard = () => setPausedAt(window.flowtrail.pausedAt);
@@ -75,6 +75,7 @@
     if (fixed) {
       return h("div", { className: "live wide" }, h("button", { className: "btn", title: "A fixed range of time: nothing new comes. Go back to the present.", onClick: () => go({ from: null, to: null }) }, icon("clock"), "Fixed range"));
     }
+    if (away) return h("div", { className: "live wide is-away" }, h("span", { className: "btn live-now", title: "The collector does not answer; it is asked again every few seconds" }, h("span", { className: "live-dot" }), "Away"));
     const at = window.flowtrail.pausedAt;
     const paused = at !== null;
     return h(
@@ -86,8 +87,14 @@
   }
 
   function ThemeSwitch() {
+    const [theme, setShown] = useState(window.flowtrail.theme());
+    useEffect(() => {
+      const heard = () => setShown(window.flowtrail.theme());
+      window.addEventListener("flowtrail:theme", heard);
+      return () => window.removeEventListener("flowtrail:theme", heard);
+    }, []);
     const turn = () => window.flowtrail.setTheme(window.flowtrail.theme() === "dark" ? "light" : "dark");
-    return h("button", { id: "theme", className: "btn btn-square", title: "Light or dark", "aria-label": "Light or dark", onClick: turn }, icon("moon", 15));
+    return h("button", { id: "theme", className: "btn btn-square", title: "Light or dark", "aria-label": "Light or dark", onClick: turn }, icon(theme === "dark" ? "sun" : "moon", 15));
   }
 
   function Choice({ id, name, label, value = "", options = [] }) {

@@ -8,6 +8,8 @@
   const REFRESH_MS = 2000;
   const [SMALLEST, LARGEST] = [0.12, 2.5];
   const FAR = 0.4; // below this scale small text is left out
+  const LEGIBLE = 0.8; // at the start text of 12 px is never smaller than 9.6 px: a longer map begins in part
+  const LINES_BELOW_PX = 96; // height of a few lines of what is broken now, which stand over the map
 
   /* A lying cylinder: its body, and the lip at its right end. */
   const pipe = (w, height) => {
@@ -45,7 +47,7 @@
   /* Drawn again only when it or its being chosen changed: new figures of one node touch no other. */
   const Node = memo(
     function Node({ node: n, selected, onPick }) {
-      const pad = n.kind === "service" ? 10 : 16;
+      const pad = n.kind === "service" ? 10 : n.kind === "topic" ? 12 : 16;
       const height = n.kind === "service" ? n.h : n.top;
       return h(
         "g",
@@ -141,20 +143,29 @@
       svg.current.querySelector(".world").setAttribute("transform", `translate(${next.x} ${next.y}) scale(${next.k})`);
       svg.current.classList.toggle("far", next.k < FAR);
     };
-    const fit = () => {
+    /* The whole map, as large as it fits. Or the start: legible, from its left end as far as to what is broken. */
+    const fit = (whole) => {
       const s = latest.current;
       const box = svg.current.getBoundingClientRect();
       const narrow = box.width < 600;
-      const margin = narrow ? 14 : 28;
-      const k = Math.max(narrow ? 0.8 : 0.3, Math.min(1.15, (box.width - 2 * margin) / s.w, (box.height - 2 * margin) / s.h));
-      const holds = (n) => n.id === window.flowtrail.param("select") || n.ports.some((p) => p.id === window.flowtrail.param("select"));
-      const look = s.nodes.find(holds) || s.nodes.find((n) => n.tone === "fail") || s.nodes.find((n) => n.tone === "stuck");
-      const along = (size, room, begin, at) => {
-        if (size * k <= room - 2 * margin) return (room - size * k) / 2 - begin * k;
-        if (at === null) return margin - begin * k;
-        return Math.min(margin - begin * k, Math.max(room - margin - (begin + size) * k, room / 2 - at * k));
+      const margin = narrow ? 14 : 16;
+      const list = svg.current.parentNode.querySelector(".map-now");
+      const below = list && !narrow ? Math.max(LINES_BELOW_PX, list.offsetHeight) + 8 : 0;
+      const [width, height] = [box.width - 2 * margin, box.height - below - 2 * margin];
+      const k = Math.max(narrow ? 0.8 : whole ? SMALLEST : LEGIBLE, Math.min(1.15, width / s.w, height / s.h));
+      const select = window.flowtrail.param("select");
+      const holds = (n) => n.id === select || n.ports.some((p) => p.id === select);
+      const isLoud = (one) => one.tone === "fail" || one.tone === "stuck";
+      const chosen = s.nodes.filter(holds);
+      const look = chosen.length ? chosen : s.nodes.filter((n) => isLoud(n) || n.ports.some(isLoud));
+      const along = (size, room, begin, at, extent) => {
+        if (size * k <= room) return margin + (room - size * k) / 2 - begin * k;
+        if (!look.length) return margin - begin * k;
+        const first = Math.min(...look.map((n) => n[at] - n[extent] / 2));
+        const last = Math.max(...look.map((n) => n[at] + n[extent] / 2));
+        return Math.max(margin - first * k, Math.min(margin - begin * k, room - (last + 8) * k));
       };
-      show({ k, x: along(s.w, box.width, s.x, look ? look.x : null), y: along(s.h, box.height, s.y, look ? look.y : null) });
+      show({ k, x: along(s.w, width, s.x, "x", "w"), y: along(s.h, height, s.y, "y", "h") });
     };
     const zoom = (factor, cx, cy) => {
       const v = view.current;
@@ -166,12 +177,12 @@
       zoom(factor, box.width / 2, box.height / 2);
     };
 
-    useEffect(fit, [source]);
+    useEffect(() => fit(false), [source]);
     useEffect(() => { // another window size fits anew; a panel that opens only moves what it would hide
       let width = innerWidth;
       const observer = new ResizeObserver(() => {
         if (!svg.current) return;
-        if (width !== innerWidth) { width = innerWidth; fit(); return; }
+        if (width !== innerWidth) { width = innerWidth; fit(false); return; }
         const picked = svg.current.querySelector(".selected");
         if (!picked) return;
         const [own, room] = [picked.getBoundingClientRect(), svg.current.getBoundingClientRect()];
@@ -238,19 +249,27 @@
       { className: "graph" },
       scene.notice && h("p", { className: "notice tone-slow", role: "note" }, h(Icon, { name: "warn", size: 14 }), h("span", null, scene.notice)),
       h("svg", { ref: svg, className: "graph-svg", role: "group", "aria-label": label, onPointerDown: down, onPointerMove: move, onPointerUp: up, onPointerLeave: () => { up(); hover(""); } }, h("defs", null, markers("")), world),
-      h("div", { className: "zoom" }, button("plus", "Zoom in", () => zoomMiddle(1.25)), button("minus", "Zoom out", () => zoomMiddle(0.8)), button("fit", "Fit", fit)),
+      h("div", { className: "zoom" }, button("plus", "Zoom in", () => zoomMiddle(1.25)), button("minus", "Zoom out", () => zoomMiddle(0.8)), button("fit", "Fit the whole map", () => fit(true))),
       h(BrokenNow, { broken: scene.broken, onPick: (id) => window.flowtrail.go({ select: id }) }),
     );
   }
 
-  const MOST_BROKEN = 6;
+  const FIRST_BROKEN = 3;
+  const MOST_BROKEN = 8;
 
   function BrokenNow({ broken, onPick }) {
+    const [open, setOpen] = useState(false);
     if (!broken.length) return null;
     const line = (one) =>
       h("li", { key: one.id }, h("button", { onClick: () => onPick(one.id) }, h("span", { className: `badge tone-${one.tone}` }, h(Icon, { name: one.glyph, size: 12 }), one.word), h("span", { className: "what", title: one.text }, one.text), h("span", { className: "dimmed" }, one.lasts)));
-    const more = broken.length - MOST_BROKEN;
-    return h("ul", { className: "map-now card", "aria-label": "broken now" }, broken.slice(0, MOST_BROKEN).map(line), more > 0 && h("li", { className: "dimmed more-broken" }, `and ${more} more, marked on the map`));
+    const beyond = broken.length - MOST_BROKEN;
+    return h(
+      "ul",
+      { className: "map-now card", "aria-label": "broken now" },
+      broken.slice(0, open ? MOST_BROKEN : FIRST_BROKEN).map(line),
+      open && beyond > 0 && h("li", { key: "beyond", className: "dimmed more-broken" }, `and ${beyond} more, marked on the map`),
+      broken.length > FIRST_BROKEN && h("li", { key: "more" }, h("button", { className: "more-broken link", "aria-expanded": open, onClick: () => setOpen(!open) }, open ? "Fewer" : `${broken.length - FIRST_BROKEN} more`)),
+    );
   }
 
   function MapSummary({ text: first }) {

@@ -9,6 +9,7 @@
   function paint(theme) {
     root.setAttribute("data-theme", theme);
     root.setAttribute("data-ag-theme-mode", theme);
+    window.dispatchEvent(new CustomEvent("flowtrail:theme"));
   }
 
   /* Change parameters of the address; null takes one away. On another page only the range of time goes along. */

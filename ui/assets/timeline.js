@@ -33,6 +33,7 @@
       failed && icon("cross", 12, "tone-fail"),
       h("a", { className: `wf-text${failed ? " tone-fail" : folded ? " link" : ""}`, href: url.pathname + url.search, title: data.name, onClick: open }, data.name),
       data.word && data.word !== "failed" && h("span", { className: `badge tone-${data.tone}`, title: data.word }, icon(data.glyph, 11), data.word),
+      data.attempt && h("span", { className: "wf-attempt" }, `attempt ${data.attempt}`),
       data.note && h("span", { className: "wf-note", title: data.note }, data.note),
       data.trace && h("span", { className: "wf-trace", title: "from here on the flow goes on under another trace id" }, icon("link", 11), `trace ${data.trace}…`),
     );

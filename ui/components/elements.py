@@ -62,9 +62,12 @@ class TimeRange(_Own):
 
 
 class Live(_Own):
-    """Live or paused; `fixed` when the address names an end, so that nothing new can come."""
+    """Live or paused; `fixed` when the address names an end, so that nothing new can come.
 
-    props = ("fixed",)
+    `away` when the collector does not answer.
+    """
+
+    props = ("fixed", "away")
 
 
 class ThemeSwitch(_Own):

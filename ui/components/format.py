@@ -3,6 +3,7 @@
 Number and unit are joined by a narrow no-break space, which also groups digits. What is not known is `–`, never 0.
 """
 
+from collections.abc import Iterable
 from typing import Final
 
 THIN: Final = "\u202f"
@@ -31,6 +32,18 @@ def rate(per_s: float | None) -> str:
     if per_s >= 0.005:
         return f"{per_s:.2f}/s"
     return f"{_three_digits(per_s * 3600)}/h"
+
+
+def time_span(points: Iterable[tuple[float, float | None]]) -> str:
+    """How long ago the first known of `points` (ms, value) lies before the last: `last 2 min`, at most `last hour`."""
+    points = list(points)
+    known = [time_ms for time_ms, value in points if value is not None]
+    if not known:
+        return "last hour"
+    minutes = round((points[-1][0] - known[0]) / 60_000)
+    if minutes >= 55:
+        return "last hour"
+    return f"last {minutes}{THIN}min" if minutes > 1 else "last minute"
 
 
 def share(value: float | None) -> str:

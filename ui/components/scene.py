@@ -18,9 +18,10 @@ from .states import look_of
 TOP: Final = 46.0  # height of a node's own two lines
 PORT: Final = 36.0
 PORT_STEP: Final = 40.0
-LEAST_WIDTH: Final = {"service": 140.0, "topic": 144.0, "group": 166.0, "cluster": 146.0}
-AROUND_NAME: Final = {"service": 46.0, "topic": 58.0, "group": 60.0, "cluster": 52.0}
-LETTER: Final = 7.4  # mean width of a letter of a name, in pixels
+LEAST_WIDTH: Final = {"service": 120.0, "topic": 120.0, "group": 156.0, "cluster": 146.0}
+AROUND_NAME: Final = {"service": 44.0, "topic": 50.0, "group": 60.0, "cluster": 52.0}
+GAP_X: Final = 30.0  # a chain of services and topics is long before it is high
+LETTER: Final = 7.2  # mean width of a letter of a name, in pixels
 LONGEST_NAME: Final = 36
 FAILING_SHARE: Final = 0.001  # below it an edge with errors stays calm
 ORDER_OF_TONES: Final = ("idle", "ok", "quiet", "slow", "stuck", "fail")
@@ -122,7 +123,7 @@ def build(
     sizes = {node.id: (_width(node, docked[node.id]), _height(docked[node.id])) for node in free}
     edges = [e for e in graph.edges if home.get(e.source) != e.target and {e.source, e.target} <= by_id.keys()]
     links = [(home.get(e.source, e.source), home.get(e.target, e.target)) for e in edges]
-    layout = place(sizes, links, before, gap_x=52, gap_y=46 if len(free) < 30 else 18)
+    layout = place(sizes, links, before, gap_x=GAP_X, gap_y=46 if len(free) < 30 else 18)
     shapes = {node.id: _shape(node, docked[node.id], layout.centres[node.id], sizes[node.id], now_ms) for node in free}
     lines = _lines(edges, by_id, home, shapes, layout)
     x, y, w, h = _box(shapes.values(), layout)
@@ -246,7 +247,7 @@ def _meta(node: Node, now_ms: float) -> list[Text]:
         elif node.p95_ms is not None:
             texts.append(Text(text=duration(node.p95_ms), tone="quiet"))
     elif node.state == "unread":
-        texts.append(Text(text="nobody reads", tone="slow"))
+        texts.append(Text(text="unread", tone="slow"))
     elif node.partitions is not None:
         texts.append(Text(text=f"{node.partitions} part.", tone="quiet"))
     return texts
@@ -315,6 +316,7 @@ def _lines(
     leaving = fans([(e.source, e.target) for e in edges])
     arriving = fans([(e.target, e.source) for e in edges])
     lines = []
+    beside = defaultdict[tuple[str, float], float](float)  # how much of a topic's side labels take already
     for e in edges:
         a, b = home.get(e.source, e.source), home.get(e.target, e.target)
         if a == b:
@@ -328,7 +330,18 @@ def _lines(
         tone = edge_tone(e, by_id)
         label = _edge_label(e, tone)
         middle = points[len(points) // 2] if chain else ((start[0] + end[0]) / 2, (start[1] + end[1]) / 2)
-        if not chain and abs(start[1] - end[1]) < 30:
+        label_px = len(label) * 6.2 + 12
+        if topic := next((end for end in (a, b) if by_id[end].kind == "topic"), None):
+            # Above the topic's end that the edge reaches, or below the one that it leaves: there lies no line.
+            shape, leaves, at = shapes[topic], topic == a, start if topic == a else end
+            inwards = 1 if at[0] < shape["x"] else -1
+            room = (topic, inwards * (2 if leaves else 1))
+            middle = (
+                shape["x"] - inwards * shape["w"] / 2 + inwards * (beside[room] + label_px / 2),
+                shape["y"] + (1 if leaves else -1) * (shape["h"] / 2 + 12),
+            )
+            beside[room] += label_px + 4
+        elif not chain and abs(start[1] - end[1]) < 30:
             middle = (middle[0], middle[1] - 19)  # beside a short straight edge, not on it
         lines.append(
             Line(
@@ -344,7 +357,7 @@ def _lines(
                 always=tone == Tone.FAIL,
                 lx=middle[0],
                 ly=middle[1],
-                lw=len(label) * 6.2 + 16,
+                lw=label_px,
             )
         )
     return sorted(lines, key=lambda line: (ORDER_OF_TONES.index(line["tone"]), line["id"]))

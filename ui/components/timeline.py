@@ -36,6 +36,7 @@ class Row(TypedDict):
     tone: NotRequired[str]
     glyph: NotRequired[str]
     word: NotRequired[str]
+    attempt: NotRequired[int]
     note: NotRequired[str]
     trace: NotRequired[str]
     open: NotRequired[bool]
@@ -57,6 +58,7 @@ class Item:
     trace_id: str | None = None
     state: str | None = None
     tone: Tone = Tone.OK
+    attempt: int | None = None
     notes: list[str] = field(default_factory=list)
     on_path: bool = False
     depth: int = 0
@@ -64,8 +66,8 @@ class Item:
 
     @property
     def is_bad(self) -> bool:
-        """Whether the row is one of those that "only failed" shows."""
-        return self.tone in (Tone.FAIL, Tone.STUCK)
+        """Whether the row is one of those that "only failed" shows; a send to a dead-letter topic did not fail."""
+        return self.tone in (Tone.FAIL, Tone.STUCK) and not (self.kind == "send" and self.state == State.DEAD_LETTERED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +116,11 @@ def _items(flow: Flow) -> dict[str, Item]:
     sent_by = {str(e.coordinates): e.span_id for e in flow.events if e.span_id}
     hops = {hop.id: hop for hop in flow.hops}
     attempts = {a.span_id: a.number for hop in flow.hops for a in hop.attempts if a.span_id and len(hop.attempts) > 1}
-    items = {span.span_id: _span_item(span, hops, attempts) for span in flow.spans}
+    dead = [hop for hop in flow.hops if hop.on_failing_path and hop.state is State.DEAD_LETTERED]
+    tries = {hop.id: n for n, hop in enumerate(dead, 1)}
+    items = {span.span_id: _span_item(span, hops, attempts, tries) for span in flow.spans}
+    if dead:
+        _mark_last_send(flow.hops[flow.hops.index(dead[-1]) + 1 :], sent_by, items)
     worked = {span.hop for span in flow.spans if span.hop and span.operation == "process"}
     for hop in flow.hops:
         if hop.state is State.NOT_SENT:
@@ -133,7 +139,16 @@ def _items(flow: Flow) -> dict[str, Item]:
     return items
 
 
-def _span_item(span: Span, hops: dict[str, Hop], attempts: dict[str, int]) -> Item:
+def _mark_last_send(after: list[Hop], sent_by: dict[str, str], items: dict[str, Item]) -> None:
+    """The send to the dead-letter topic says that it is one."""
+    for hop in after:
+        item = items.get(sent_by.get(str(hop.coordinates), "")) if hop.on_failing_path else None
+        if item is not None and item.state is None:
+            item.state, item.tone = State.DEAD_LETTERED, Tone.FAIL
+
+
+def _span_item(span: Span, hops: dict[str, Hop], attempts: dict[str, int], tries: dict[str, int]) -> Item:
+    """A span's row. `tries` numbers the hops of an event that was sent again until it was given up."""
     kind = _KINDS.get(span.operation or "", "call" if span.kind == "client" else "work")
     hop = hops.get(span.hop or "")
     parent = span.parent or span.parent_span_id or _ROOTS
@@ -142,13 +157,14 @@ def _span_item(span: Span, hops: dict[str, Hop], attempts: dict[str, int]) -> It
     if hop is not None and span.operation == "process":
         parent = kafka_id(hop)
         last = not hop.attempts or hop.attempts[-1].span_id in (span.span_id, None)
-        if last and hop.state not in (State.PROCESSED, State.COMPLETE):
+        if tries.get(hop.id, 1) > 1 and hop.state is State.DEAD_LETTERED:
+            state, tone = State.FAILED, hop.tone  # the first failing hop and the last send say what became of it
+        elif last and hop.state not in (State.PROCESSED, State.COMPLETE):
             state, tone = hop.state, hop.tone
     elif span.operation == "send" and span.is_error:
         state = State.NOT_SENT
-    notes = [f"attempt {attempts[span.span_id]}"] if span.span_id in attempts else []
-    if span.error:
-        notes.append(span.error)
+    again = tries.get(hop.id, 1) if hop is not None and span.operation == "process" else 1
+    attempt = attempts.get(span.span_id, again if again > 1 else None)
     if kind == "send" and span.topic:
         parts = [span.topic] if span.offset is None else [span.topic, str(span.partition), str(span.offset)]
         where, where_kind = "/".join(parts), "topic"
@@ -166,7 +182,8 @@ def _span_item(span: Span, hops: dict[str, Hop], attempts: dict[str, int]) -> It
         trace_id=span.trace_id,
         state=state,
         tone=tone,
-        notes=notes,
+        attempt=attempt,
+        notes=[span.error] if span.error else [],
         on_path=span.on_failing_path,
     )
 
@@ -296,6 +313,8 @@ def _row(item: Item, axis: Axis) -> Row:
     if item.state is not None and item.tone is not Tone.OK:
         look = look_of(item.state, item.tone)
         row["tone"], row["glyph"], row["word"] = look.tone, look.glyph, look.word
+    if item.attempt is not None:
+        row["attempt"] = item.attempt
     if item.notes:
         row["note"] = " · ".join(item.notes)
     if item.left_trace and item.trace_id:

@@ -94,7 +94,9 @@ def _unknown(flow_id: str, reason: str, address: Address) -> Component:
                 "It may still be on its way (a service sends its spans every few seconds), its spans may have been "
                 "removed by the retention time, or the id is incomplete: a trace id has 32 hexadecimal digits.",
             ),
-            el("p", link("Search for it", href=address.to("flows", q=flow_id)), " ", link("All flows", href="/flows")),
+            el(
+                "p", link("Search for it", href=address.to("flows", q=flow_id)), " · ", link("All flows", href="/flows")
+            ),
             cls="card calm",
         ),
         cls="page",
@@ -219,23 +221,32 @@ def _story(flow: Flow, address: Address) -> Component | None:
     if not path:
         return None
     shown = path if len(path) <= MOST_HOPS else [*path[: MOST_HOPS - 2], path[-1]]
-    cards = [_hop(hop, address) for hop in shown]
+    given_up = [hop.id for hop in path if hop.state is State.DEAD_LETTERED]
+    tries = {hop_id: n for n, hop_id in enumerate(given_up, 1) if n > 1}
+    cards = [_hop(hop, address, tries.get(hop.id)) for hop in shown]
     if len(shown) < len(path):
         left_out = f"{number(len(path) - len(shown))} more hops of the failing path"
         cards.insert(-1, el("div", link(left_out, href=address.here(rows="path")), cls="hop hop-more"))
     return el("section", *cards, cls="card story", aria_label="the failing path, hop by hop")
 
 
-def _hop(hop: Hop, address: Address) -> Component:
+def _hop(hop: Hop, address: Address, again: int | None) -> Component:
+    """A hop's card. `again`: the number of this attempt of an event that was sent again until it was given up."""
     loud = "fail" if hop.tone is Tone.FAIL else "work"
     working = None
     if hop.processing_ms is not None:
         working = el("span", el("i", cls=f"i-{loud}"), duration(hop.processing_ms))
     waited = "still there" if hop.in_kafka_ms is None else duration(hop.in_kafka_ms)
     in_kafka = None if hop.state is State.NOT_SENT else el("span", el("i", cls="i-kafka"), waited, title="in Kafka")
-    tries = f"attempt {hop.attempts[-1].number}" if len(hop.attempts) > 1 else None
+    attempt = hop.attempts[-1].number if len(hop.attempts) > 1 else again
+    tries = f"attempt {attempt}" if attempt else None
     return link(
-        el("span", reference("topic", hop.coordinates.topic), badge(hop.state, hop.tone), cls="hop-who"),
+        el(
+            "span",
+            reference("topic", hop.coordinates.topic),
+            badge(State.FAILED if again else hop.state, hop.tone),
+            cls="hop-who",
+        ),
         reference("group", hop.group) if hop.group else el("span", "no group", cls="ref dimmed"),
         el("span", hop.error or hop.sentence, cls="hop-what"),
         el("span", in_kafka, working, el("span", tries) if tries else None, cls="hop-times"),

@@ -89,8 +89,8 @@ def _row(flow: FlowSummary, address: Address, now_ms: float) -> Component:
     services = f"{count(flow.events, 'event')} · {', '.join(flow.services)}"
     return link(
         badge(flow.state, flow.tone),
-        el("span", el("b", flow.title), cls="flow-title"),
-        el("span", flow.sentence, cls="reason"),
+        el("span", el("b", flow.title), cls="flow-title", title=flow.title),
+        el("span", flow.sentence, cls="reason", title=flow.sentence),
         el("span", services, cls="dimmed way", title=services),
         el("span", duration(flow.duration_ms), cls="num"),
         el("span", moment(flow.began_ms, now_ms), cls="num began"),

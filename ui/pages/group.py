@@ -5,7 +5,7 @@ from dash.development.base_component import Component
 from flowtrail.client import GroupLag, NotFound, PartitionLag
 from flowtrail.ui.address import Address
 from flowtrail.ui.components.elements import Chart
-from flowtrail.ui.components.format import THIN, count, duration, number, rate
+from flowtrail.ui.components.format import THIN, count, duration, number, rate, time_span
 from flowtrail.ui.components.markup import badge, card_head, el, link, moment, reference
 from flowtrail.ui.components.states import is_bad, look_of
 from flowtrail.ui.source import Source
@@ -110,7 +110,14 @@ def _chart(group: GroupLag, now_ms: float) -> Component:
         if seen
         else el("p", "The lag was not seen yet; the poller looks every few seconds.", cls="none")
     )
-    return el("section", card_head("Lag, last hour", el("span", "in events", cls="dimmed")), body, cls="card gap-below")
+    return el(
+        "section",
+        card_head(
+            f"Lag, {time_span((p.time_ms, p.value) for p in group.trend.points)}", el("span", "in events", cls="dimmed")
+        ),
+        body,
+        cls="card gap-below",
+    )
 
 
 def _partitions(group: GroupLag, now_ms: float) -> Component:

@@ -7,7 +7,7 @@ from dash.development.base_component import Component
 from flowtrail.client import GroupLag, LagList, Tone
 from flowtrail.ui.address import Address
 from flowtrail.ui.components.elements import Spark
-from flowtrail.ui.components.format import count, duration, in_words, number
+from flowtrail.ui.components.format import count, duration, in_words, number, time_span
 from flowtrail.ui.components.markup import badge, el, link, moment, nothing, notice, page_head, reference, tabs
 from flowtrail.ui.components.states import is_bad, look_of
 from flowtrail.ui.source import Source
@@ -51,10 +51,18 @@ def needs_care(group: GroupLag) -> bool:
     return group.tone in (Tone.FAIL, Tone.STUCK, Tone.SLOW)
 
 
+def waiting_without_commit(group: GroupLag) -> int:
+    """The events in partitions where the group has committed nothing yet; its lag does not count them."""
+    ends = ((p.log_start or 0, p.log_end) for p in group.partitions if p.committed is None)
+    return sum(end - start for start, end in ends if end is not None)
+
+
 def to_drain(group: GroupLag) -> str:
     """The time until the group has caught up; `never` while it only grows."""
     if group.time_to_drain_ms is None and group.lag and group.state in ("growing", "stuck", "no_member"):
         return "never"
+    if group.time_to_drain_ms is None and group.lag == 0 and not waiting_without_commit(group):
+        return duration(0)
     return duration(group.time_to_drain_ms)
 
 
@@ -68,11 +76,12 @@ def _sentence(lags: LagList) -> str:
 
 
 def _list(groups: list[GroupLag], address: Address) -> Component:
+    points = [(point.time_ms, point.value) for group in groups for point in group.trend.points]
     head = el(
         "div",
         *(el("span", word) for word in ("State", "Group", "Why")),
         *(el("span", word, cls="num") for word in ("Lag", "Oldest", "To drain")),
-        el("span", "Last hour"),
+        el("span", time_span(sorted(points, key=lambda point: point[0])).capitalize()),
         cls="lag-row list-head",
     )
     return el("div", head, *(_row(group, address) for group in groups), cls="card rows")
@@ -82,6 +91,9 @@ def _row(group: GroupLag, address: Address) -> Component:
     look = look_of(group.state, group.tone)
     calm = not needs_care(group)
     drain = to_drain(group)
+    waiting = waiting_without_commit(group)
+    title = f"{count(waiting, 'event')} in partitions where it has committed nothing"
+    uncommitted = el("small", f"+{number(waiting)} no commit", cls="dimmed", title=title) if waiting else None
     values = [point.value for point in group.trend.points]
     tone = look.tone if is_bad(group.tone) else "quiet"
     return link(
@@ -93,7 +105,7 @@ def _row(group: GroupLag, address: Address) -> Component:
             cls="lag-group",
         ),
         el("span", group.reason, cls="reason"),
-        el("span", number(group.lag), cls="num", data_label="lag"),
+        el("span", number(group.lag), uncommitted, cls="num", data_label="lag"),
         el("span", duration(group.oldest_ms), cls="num", data_label="oldest"),
         el("span", drain, cls="num hide-small" + (" tone-stuck" if drain == "never" else "")),
         el("span", Spark(values=values, width=120, height=24, tone=tone, label=f"lag of {group.group}"), cls="trend"),

@@ -9,7 +9,7 @@ from dash.development.base_component import Component
 from flowtrail.client import Edge, Graph, Node, NodeDetail, NotFound, Series, Tone
 from flowtrail.ui.address import Address
 from flowtrail.ui.components.elements import LiveMap, MapSummary, Spark
-from flowtrail.ui.components.format import count, duration, number, rate, share
+from flowtrail.ui.components.format import count, duration, number, rate, share, time_span
 from flowtrail.ui.components.layout import Heights
 from flowtrail.ui.components.markup import badge, el, icon, link, moment, nothing, reference, tabs
 from flowtrail.ui.components.scene import FAILING_SHARE, Scene, build, edge_tone, trouble
@@ -184,7 +184,7 @@ def _panel(address: Address, source: Source, now_ms: float) -> Component | None:
         _wrong(detail, address, now_ms),
         el(
             "section",
-            el("h3", "Last hour"),
+            el("h3", _time_span(detail)),
             *(_measure(s, node) for s in detail.series if s.name in _MEASURES),
             None if detail.series else el("p", "The collector reads it together …", cls="dimmed"),
         ),
@@ -198,6 +198,12 @@ def _panel(address: Address, source: Source, now_ms: float) -> Component | None:
         ),
         cls="panel",
     )
+
+
+def _time_span(detail: NodeDetail) -> str:
+    """How far back the longest of the series goes."""
+    points = [(p.time_ms, p.value) for s in detail.series if s.name in _MEASURES for p in s.points]
+    return time_span(sorted(points, key=lambda point: point[0])).capitalize()
 
 
 def _from_graph(graph: Graph, node_id: str) -> NodeDetail | None:

@@ -7,7 +7,7 @@ from dash.development.base_component import Component
 from flowtrail.client import CollectorError, Graph, Node, NodeDetail, Series, State
 from flowtrail.ui.address import Address
 from flowtrail.ui.components.elements import Spark
-from flowtrail.ui.components.format import count, duration, in_words, number, rate, share
+from flowtrail.ui.components.format import count, duration, in_words, number, rate, share, time_span
 from flowtrail.ui.components.markup import (
     badge,
     copy_button,
@@ -105,7 +105,12 @@ def _problem(node: Node, detail: NodeDetail | None, address: Address, now_ms: fl
             el(
                 "div",
                 Spark(values=[p.value for p in series.points], width=212, height=54, tone=look.tone, label=series.name),
-                el("div", el("span", f"{series.name}, {series.unit}"), el("span", "last hour"), cls="cap"),
+                el(
+                    "div",
+                    el("span", f"{series.name}, {series.unit}"),
+                    el("span", time_span((p.time_ms, p.value) for p in series.points)),
+                    cls="cap",
+                ),
             )
             if series
             else None,
