@@ -2,11 +2,12 @@
 
 record.py           what an interceptor sees, whatever the client
 interceptor.py      the shape of an interceptor (KIP-42) and the chain that runs them
+under_way.py        a send that waits for its answer, and a transaction
 headers.py          trace context in and out of record headers, by OpenTelemetry's propagators (propagation.py)
 spans.py            records to attributes and links, by the semantic conventions
-tracing.py          the interceptor that makes spans, and the span around processing
+tracing.py          makes the spans, and the span around processing
 processing.py       `with process(record):` and `for record in processing(consumer):`
-clients/            one module for each Kafka client
+clients/            one folder for each Kafka client; known.py: what is remembered of each client object
 instrumentation.py  tracing put into a running program's clients, and taken out again
 setup.py, export.py the OpenTelemetry SDK, when the program has not set it up
 counts.py           what the tracer knows about itself

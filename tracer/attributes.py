@@ -34,9 +34,14 @@ COMMIT_EVENT: Final = "commit"
 COMMITTED_OFFSET: Final = "flowtrail.committed_offset"
 # On a `send` span, an event: the producer closed before an answer came, so the record is stored, or it is not.
 UNACKNOWLEDGED_EVENT: Final = "unacknowledged"
+# On `send` spans in a transaction, and on the `transaction` span: "committed", "aborted" (no read_committed group will
+# ever see the event) or "unknown".
+TRANSACTION_OUTCOME: Final = "flowtrail.transaction.outcome"
+TRANSACTIONAL_ID: Final = "flowtrail.transaction.transactional_id"
 
 # Values of OPERATION_NAME / OPERATION_TYPE, by operation.
 SEND: Final = ("send", "send")
 POLL: Final = ("poll", "receive")
 PROCESS: Final = ("process", "process")
 COMMIT: Final = ("commit", "settle")
+TRANSACTION: Final = ("transaction", "settle")

@@ -1,6 +1,6 @@
 """The shape of an interceptor (KIP-42), and the chain that runs them around every traced client.
 
-Tracing itself is one interceptor. Yours run beside it, before it, in the order in which they were added:
+Yours run before Flowtrail's own tracing, in the order in which they were added:
 
     class CountOrders(Interceptor):
         def on_send(self, outgoing):
@@ -14,13 +14,19 @@ An interceptor cannot harm the program: an exception is logged once of its kind,
 import itertools
 import threading
 from collections.abc import Sequence
-from dataclasses import replace
+from typing import Any, Final, Protocol
 
 from .counts import COUNTS
-from .record import Acknowledged, Committed, Header, Outgoing, Polled
+from .record import Acknowledged, Client, Committed, Header, Outgoing, Polled
+from .under_way import Sending, Transaction
+
+# How a transaction can end.
+COMMITTED: Final = "committed"
+ABORTED: Final = "aborted"
+UNKNOWN: Final = "unknown"
 
 # Numbers the sends of this process (`Outgoing.sequence`).
-SEQUENCE = itertools.count(1)
+SEQUENCE: Final = itertools.count(1)
 
 
 class Interceptor:
@@ -47,16 +53,39 @@ class Interceptor:
         """See the positions of a commit that the program called for, once it is answered."""
 
 
-class Chain:
-    """Runs interceptors one after the other; none of its methods raises."""
+class Last(Protocol):
+    """What runs after the program's own interceptors: tracing. It gets plain arguments, since it is at every record."""
 
-    def __init__(self, last: Interceptor | None = None) -> None:
-        self._last = (last,) if last is not None else ()
+    def start_send(self, sending: Sending, topic: str, key: object, is_tombstone: bool, partition: int | None) -> None:
+        """Begin `sending.span`; replace `sending.headers` (what is sent now) to have others sent."""
+
+    def finish_send(
+        self, sending: Sending, partition: int | None, offset: int | None, error: BaseException | None
+    ) -> None:
+        """End `sending.span`, if there is one. Called once for each `start_send`."""
+
+    def polled(self, polled: Polled) -> None: ...
+
+    def committed(self, committed: Committed) -> None: ...
+
+    def begin_transaction(self, transaction: Transaction) -> None: ...
+
+    def end_transaction(self, transaction: Transaction, outcome: str, error: BaseException | None) -> None: ...
+
+
+class Chain:
+    """Runs the program's interceptors, then tracing; none of its methods raises (but `add`, for a wrong argument).
+
+    Traced clients call it, and nothing else of ours, around each operation.
+    """
+
+    def __init__(self, last: Last | None = None) -> None:
+        self._last = last
         self._added: tuple[Interceptor, ...] = ()
         self._lock = threading.Lock()
 
     def add(self, interceptor: Interceptor) -> None:
-        """Add at the end, but before the last one; adding what is there already changes nothing.
+        """Add at the end, before tracing; adding what is there already changes nothing.
 
         Raises TypeError for what is no instance of `Interceptor`.
         """
@@ -72,38 +101,108 @@ class Chain:
         with self._lock:
             self._added = tuple(there for there in self._added if there is not interceptor)
 
-    def send(self, outgoing: Outgoing) -> Outgoing:
-        """Return what is to be sent: `outgoing`, or one with the headers that an interceptor returned."""
-        for interceptor in (*self._added, *self._last):
+    def send(
+        self,
+        client: Client,
+        topic: str,
+        key: object,
+        value: object,
+        headers: Sequence[Header] | None,
+        partition: int | None = None,
+        timestamp_ms: int | None = None,
+        transaction: Transaction | None = None,
+    ) -> Sending:
+        """Begin a send. `headers` are the program's own, never changed; the returned ones are to be sent instead.
+
+        They are the same object when nothing changed. Call `acknowledge` with what is returned, whatever happens.
+        """
+        sending = Sending(client, headers, transaction)
+        if self._added:
+            self._show(sending, Outgoing(client, topic, key, value, headers or (), partition, timestamp_ms))
+        if self._last is not None:
+            try:
+                self._last.start_send(sending, topic, key, value is None, partition)
+            except Exception as error:
+                COUNTS.fail(type(self._last).__qualname__, "send", error)
+        return sending
+
+    def acknowledge(
+        self,
+        sending: Sending,
+        partition: int | None = None,
+        offset: int | None = None,
+        timestamp_ms: int | None = None,
+        error: BaseException | None = None,
+    ) -> None:
+        """Tell the answer, or the error that the client gave instead; only the first call for a `Sending` counts."""
+        if sending.is_answered:
+            return
+        sending.is_answered = True
+        if sending.outgoing is not None:
+            outgoing = sending.outgoing._replace(client=sending.client)
+            acknowledged = Acknowledged(outgoing, partition, offset, timestamp_ms, error)
+            for interceptor in self._added:
+                _run(interceptor, "on_acknowledgement", acknowledged)
+        if self._last is not None:
+            try:
+                self._last.finish_send(sending, partition, offset, error)
+            except Exception as failure:
+                COUNTS.fail(type(self._last).__qualname__, "acknowledge", failure)
+
+    def consume(self, polled: Polled) -> None:
+        """Tell what a poll returned; not for an empty poll."""
+        for interceptor in self._added:
+            _run(interceptor, "on_consume", polled)
+        if self._last is not None:
+            _run(self._last, "polled", polled)
+
+    def commit(self, committed: Committed) -> None:
+        """Tell of a commit, once it is answered."""
+        for interceptor in self._added:
+            _run(interceptor, "on_commit", committed)
+        if self._last is not None:
+            _run(self._last, "committed", committed)
+
+    def begin_transaction(self, client: Client, transactional_id: str | None) -> Transaction:
+        """Begin a transaction: give what is returned to every `send` in it, then to `end_transaction`."""
+        transaction = Transaction(client, transactional_id)
+        if self._last is not None:
+            _run(self._last, "begin_transaction", transaction)
+        return transaction
+
+    def end_transaction(self, transaction: Transaction, outcome: str, error: BaseException | None = None) -> None:
+        """Tell a transaction's outcome: "committed", "aborted", or "unknown" (the call raised, or never came).
+
+        Positions in `transaction.offsets` count as committed with it, and only when it is.
+        """
+        offsets, transaction.offsets = transaction.offsets, []
+        if self._last is not None:
+            _run(self._last, "end_transaction", transaction, outcome, error)
+        if outcome == COMMITTED:
+            for committed in offsets:
+                self.commit(committed)
+
+    def _show(self, sending: Sending, outgoing: Outgoing) -> None:
+        """Let the program's interceptors see a record, and change its headers."""
+        outgoing = outgoing._replace(sequence=next(SEQUENCE))
+        for interceptor in self._added:
             headers = _run(interceptor, "on_send", outgoing)
             if headers is None or headers is outgoing.headers:
                 continue
             try:
-                outgoing = replace(outgoing, headers=_checked(headers, outgoing.headers))
+                outgoing = outgoing._replace(headers=_checked(headers, outgoing.headers))
+                sending.headers = outgoing.headers
             except Exception as error:
                 COUNTS.fail(type(interceptor).__qualname__, "on_send", error)
-        return outgoing
-
-    def acknowledge(self, acknowledged: Acknowledged) -> None:
-        for interceptor in (*self._added, *self._last):
-            _run(interceptor, "on_acknowledgement", acknowledged)
-
-    def consume(self, polled: Polled) -> None:
-        for interceptor in (*self._added, *self._last):
-            _run(interceptor, "on_consume", polled)
-
-    def commit(self, committed: Committed) -> None:
-        for interceptor in (*self._added, *self._last):
-            _run(interceptor, "on_commit", committed)
+        sending.outgoing = outgoing
 
 
-def _run(interceptor: Interceptor, method: str, given: object) -> Sequence[Header] | None:
+def _run(interceptor: object, method: str, *given: object) -> Any:
     try:
-        returned: Sequence[Header] | None = getattr(interceptor, method)(given)
+        return getattr(interceptor, method)(*given)
     except Exception as error:
         COUNTS.fail(type(interceptor).__qualname__, method, error)
         return None
-    return returned
 
 
 def _checked(headers: Sequence[Header], before: Sequence[Header]) -> list[Header]:

@@ -1,8 +1,11 @@
-"""What an interceptor sees, whatever the Kafka client: plain values, none of the client's own types."""
+"""What an interceptor sees, whatever the Kafka client: plain values, none of the client's own types.
 
-from collections.abc import Sequence
+Named tuples where one is made for every record: a frozen dataclass takes four times as long to make.
+"""
+
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 Header: TypeAlias = tuple[str, bytes | None]
 
@@ -22,9 +25,9 @@ class Client:
     server_port: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Outgoing:
-    """A record on its way into a producer, before serialization. `headers` are what will be sent.
+class Outgoing(NamedTuple):
+    """A record on its way into a producer, before serialization. `headers` are what will be sent, but for the trace context: that
+    is written last.
 
     `sequence` numbers the sends of this process: the same on the acknowledgement, so that an interceptor can
     bring the two together.
@@ -40,8 +43,7 @@ class Outgoing:
     sequence: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Acknowledged:
+class Acknowledged(NamedTuple):
     """What the broker (or the client on its way there) answered to an `Outgoing`.
 
     With an error, partition and offset may be None; without one they are where the record lies. A producer that
@@ -59,9 +61,12 @@ class Unacknowledged(Exception):
     """The producer closed, or the process ended, before an answer came: the record is stored, or it is not."""
 
 
-@dataclass(frozen=True, slots=True)
-class Received:
-    """A record that a poll returned."""
+class Received(NamedTuple):
+    """A record that a poll returned.
+
+    `delivery_attempt` counts from 1, None where nobody counts (only share groups do). The schemas are the ids in
+    Confluent's wire format (a number or a GUID, as text), None where there is none.
+    """
 
     client: Client
     topic: str
@@ -72,25 +77,40 @@ class Received:
     headers: Sequence[Header]
     is_tombstone: bool = False
     value_bytes: int | None = None
+    delivery_attempt: int | None = None
+    key_schema: str | None = None
+    value_schema: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Polled:
-    """What one poll returned: at least one record. `started_ns` is when it was called, ns since the epoch."""
+class Event(NamedTuple):
+    """Something that happened to a consumer between two polls: a seek, a rebalance. `at_ns` since the epoch."""
+
+    name: str
+    attributes: Mapping[str, str | int | bool | Sequence[str]]
+    at_ns: int
+
+
+class Polled(NamedTuple):
+    """What one poll returned: at least one record. `started_ns` is when it was called, ns since the epoch.
+
+    `events` happened to the consumer since the last poll that returned records.
+    """
 
     client: Client
     records: Sequence[Received]
     started_ns: int
+    events: Sequence[Event] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Committed:
+class Committed(NamedTuple):
     """Positions that a group committed, or tried to: for each (topic, partition) the next offset to read.
 
-    `started_ns` is when the commit was called, ns since the epoch.
+    `started_ns` is when the commit was called, ns since the epoch. `is_automatic`: the client did it by itself, in a
+    poll or while it was closed.
     """
 
     client: Client
     offsets: dict[tuple[str, int], int]
     started_ns: int
     error: BaseException | None = None
+    is_automatic: bool = False

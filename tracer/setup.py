@@ -159,6 +159,6 @@ def _watch_exit() -> None:
 
 
 def _end_unacknowledged() -> None:
-    client = sys.modules.get("flowtrail.tracer.clients.kafka_python")
-    if client is not None:
-        client.give_up_unacknowledged()
+    known = sys.modules.get("flowtrail.tracer.clients.known")  # there is none when no client was traced
+    if known is not None:
+        known.give_up_unacknowledged()

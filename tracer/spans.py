@@ -12,7 +12,7 @@ from opentelemetry.trace import INVALID_SPAN_CONTEXT, Link, get_current_span
 
 from . import attributes as names
 from .headers import read
-from .record import Acknowledged, Client, Committed, Outgoing, Received
+from .record import Client, Committed, Received
 
 Attributes: TypeAlias = dict[str, str | int | bool]
 
@@ -20,29 +20,39 @@ Attributes: TypeAlias = dict[str, str | int | bool]
 LONGEST_KEY = 1024
 
 
-def send_attributes(outgoing: Outgoing) -> Attributes:
+def send_attributes(
+    client: Client, topic: str, key: object, is_tombstone: bool, partition: int | None = None
+) -> Attributes:
     """What is known of a record before it is sent; set before sampling is decided."""
-    found = _operation(names.SEND, outgoing.client) | {names.TOPIC: outgoing.topic}
-    if outgoing.partition is not None:
-        found[names.PARTITION] = str(outgoing.partition)
-    _add_key(found, outgoing.key)
-    if outgoing.value is None:
+    found = _operation(names.SEND, client) | {names.TOPIC: topic}
+    if partition is not None:
+        found[names.PARTITION] = str(partition)
+    _add_key(found, key)
+    if is_tombstone:
         found[names.TOMBSTONE] = True
     return found
 
 
-def acknowledged_attributes(acknowledged: Acknowledged) -> Attributes:
+def acknowledged_attributes(client: Client, partition: int | None, offset: int | None) -> Attributes:
     """What the acknowledgement adds: where the record lies.
 
     Not its timestamp: a broker may answer one that the record does not get (librdkafka's mock cluster does).
     """
     found: Attributes = {}
-    if acknowledged.partition is not None:
-        found[names.PARTITION] = str(acknowledged.partition)
-    if acknowledged.offset is not None:
-        found[names.OFFSET] = acknowledged.offset
-    if acknowledged.outgoing.client.cluster_id is not None:
-        found[names.CLUSTER_ID] = acknowledged.outgoing.client.cluster_id
+    if partition is not None:
+        found[names.PARTITION] = str(partition)
+    if offset is not None:
+        found[names.OFFSET] = offset
+    if client.cluster_id is not None:
+        found[names.CLUSTER_ID] = client.cluster_id
+    return found
+
+
+def transaction_attributes(client: Client, transactional_id: str | None) -> Attributes:
+    """The span of a transaction, from its beginning to its outcome."""
+    found = _operation(names.TRANSACTION, client)
+    if transactional_id is not None:
+        found[names.TRANSACTIONAL_ID] = transactional_id
     return found
 
 

@@ -4,7 +4,6 @@ Only this file starts and ends spans, and it makes them from plain records. The 
 times in a queue, and let another thread make the spans.
 """
 
-import os
 import time
 from collections.abc import Iterator, Sequence
 from typing import Final
@@ -16,8 +15,9 @@ from opentelemetry.trace import Link, Span, SpanContext, SpanKind, Status, Statu
 from . import attributes as names
 from . import headers, spans
 from .counts import COUNTS
-from .interceptor import Chain, Interceptor
-from .record import Acknowledged, Client, Committed, Header, Outgoing, Polled, Received, Unacknowledged
+from .interceptor import Chain
+from .record import Client, Committed, Polled, Received, Unacknowledged
+from .under_way import Sending, Transaction
 
 SCOPE: Final = "flowtrail.tracer"
 # The SDK cuts off links beyond its limit, by default 128 (OTEL_SPAN_LINK_COUNT_LIMIT).
@@ -29,11 +29,10 @@ _RECEIVED: Final = context.create_key("flowtrail-received")
 _SUPPRESSED: Final = (context._SUPPRESS_INSTRUMENTATION_KEY, "suppress_instrumentation")
 
 
-class Tracing(Interceptor):
+class Tracing:
     """Makes the spans. Before a provider is set it makes none, and none is lost by calling early."""
 
     def __init__(self, provider: TracerProvider | None = None) -> None:
-        self._sending: dict[int, Span] = {}
         self.use(provider)
 
     def use(self, provider: TracerProvider | None) -> None:
@@ -45,38 +44,36 @@ class Tracing(Interceptor):
             self._tracer = trace.NoOpTracer()
         self._provider = provider
 
-    def forget_sends(self) -> None:
-        """Drop the spans of sends without an answer, unended."""
-        self._sending.clear()
-
-    def on_send(self, outgoing: Outgoing) -> Sequence[Header] | None:
+    def start_send(self, sending: Sending, topic: str, key: object, is_tombstone: bool, partition: int | None) -> None:
         if is_suppressed():
-            return None
-        found = headers.read(outgoing.headers).context
+            return
+        found = headers.read(sending.headers).context
         there = trace.get_current_span(found).get_span_context()
-        span = self._tracer.start_span(
-            spans.span_name(names.SEND, outgoing.topic),
+        sending.span = span = self._tracer.start_span(
+            spans.span_name(names.SEND, topic),
             kind=SpanKind.PRODUCER,
-            attributes=spans.send_attributes(outgoing),
+            attributes=spans.send_attributes(sending.client, topic, key, is_tombstone, partition),
             links=[Link(there)] if there.is_valid else (),
         )
-        self._sending[outgoing.sequence] = span
-        return headers.write(outgoing.headers, trace.set_span_in_context(span), received=_received())
+        sending.headers = headers.write(sending.headers, trace.set_span_in_context(span), received=_received())
 
-    def on_acknowledgement(self, acknowledged: Acknowledged) -> None:
-        span = self._sending.pop(acknowledged.outgoing.sequence, None)
+    def finish_send(
+        self, sending: Sending, partition: int | None, offset: int | None, error: BaseException | None
+    ) -> None:
+        span, sending.span = sending.span, None
         if span is None:
             return
-        try:
-            span.set_attributes(spans.acknowledged_attributes(acknowledged))
-            if isinstance(acknowledged.error, Unacknowledged):
-                span.add_event(names.UNACKNOWLEDGED_EVENT)
-            else:
-                _set_error(span, acknowledged.error)
-        finally:
+        span.set_attributes(spans.acknowledged_attributes(sending.client, partition, offset))
+        if isinstance(error, Unacknowledged):
+            span.add_event(names.UNACKNOWLEDGED_EVENT)
+        else:
+            _set_error(span, error)
+        if sending.transaction is not None and sending.transaction.span is not None:
+            sending.transaction.held.append((span, time.time_ns()))
+        else:
             span.end()
 
-    def on_consume(self, polled: Polled) -> None:
+    def polled(self, polled: Polled) -> None:
         if is_suppressed():
             return
         for records, links in self._portions(polled.records):
@@ -87,9 +84,12 @@ class Tracing(Interceptor):
                 links=links,
                 start_time=polled.started_ns,
             )
+            if records[0] is polled.records[0]:
+                for event in polled.events:
+                    span.add_event(event.name, event.attributes, event.at_ns)
             span.end()
 
-    def on_commit(self, committed: Committed) -> None:
+    def committed(self, committed: Committed) -> None:
         if is_suppressed():
             return
         span = self._tracer.start_span(
@@ -106,6 +106,27 @@ class Tracing(Interceptor):
                 )
             _set_error(span, committed.error)
         finally:
+            span.end()
+
+    def begin_transaction(self, transaction: Transaction) -> None:
+        if is_suppressed():
+            return
+        transaction.span = self._tracer.start_span(
+            spans.span_name(names.TRANSACTION, None),
+            kind=SpanKind.CLIENT,
+            attributes=spans.transaction_attributes(transaction.client, transaction.id),
+            start_time=transaction.started_ns,
+        )
+
+    def end_transaction(self, transaction: Transaction, outcome: str, error: BaseException | None) -> None:
+        span, transaction.span = transaction.span, None
+        held, transaction.held = transaction.held, []
+        for sent, ended_ns in held:
+            sent.set_attribute(names.TRANSACTION_OUTCOME, outcome)
+            sent.end(ended_ns)
+        if span is not None:
+            span.set_attribute(names.TRANSACTION_OUTCOME, outcome)
+            _set_error(span, error)
             span.end()
 
     def start_process(
@@ -194,6 +215,4 @@ def _set_error(span: Span, error: BaseException | None) -> None:
 
 
 TRACING: Final = Tracing()
-# A forked child has copies of the spans that are being sent, but the answers come to the parent.
-os.register_at_fork(after_in_child=TRACING.forget_sends)
 CHAIN: Final = Chain(last=TRACING)

@@ -17,8 +17,11 @@ from opentelemetry.trace import StatusCode
 import flowtrail
 from flowtrail.demo.embedded_broker import KAFKA_PYTHON_OPTIONS, EmbeddedBroker
 from flowtrail.tracer import attributes as names
+from flowtrail.tracer.clients import known
 from flowtrail.tracer.clients.kafka_python import KafkaConsumer, KafkaProducer
-from flowtrail.tracer.clients.kafka_python.known import KNOWN, Known, everyone, known_of
+from flowtrail.tracer.clients.kafka_python.known import known_of
+from flowtrail.tracer.clients.known import everyone, is_known
+from flowtrail.tracer.record import Client
 
 from .spans import Spans, attributes, wait_until
 
@@ -131,7 +134,7 @@ def test_a_consumer_whose_listener_knows_it_is_collected(spans: Spans, broker: E
     )
     consumer.subscribe(["orders"], listener=Listener(consumer))
     known_of(consumer)
-    assert consumer in KNOWN
+    assert is_known(consumer)
     consumer.close(timeout_ms=1000)
     watched = weakref.ref(consumer)
     del consumer
@@ -144,19 +147,23 @@ def test_a_consumer_whose_listener_knows_it_is_collected(spans: Spans, broker: E
 
 
 def test_all_clients_are_found_while_other_threads_make_and_lose_some() -> None:
-    class Client:
-        """Stands for a producer."""
+    class Producer:
+        """Stands for a client."""
+
+    class Known(known.Known):
+        def __init__(self, producer: Producer) -> None:
+            super().__init__()
+
+        def client(self) -> Client:
+            return Client()
 
     def make_and_lose() -> None:
         while not is_over.is_set():
-            for client in [Client() for _ in range(50)]:
-                KNOWN[client] = Known({}, cluster)
+            for client in [Producer() for _ in range(50)]:
+                known.known_of(client, Known)
 
-    cluster = Client()
-    clients = [Client() for _ in range(50)]
-    for client in clients:
-        KNOWN[client] = Known({}, cluster)
-    mine = {id(KNOWN[client]) for client in clients}
+    clients = [Producer() for _ in range(50)]
+    mine = {id(known.known_of(client, Known)) for client in clients}
     before_s = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
     is_over = threading.Event()

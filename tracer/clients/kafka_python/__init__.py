@@ -27,7 +27,7 @@ if int(kafka.__version__.partition(".")[0]) < OLDEST_VERSION:
 
 # Only now, so that the errors above are what is seen.
 from .consumer import ConsumerRecord, KafkaConsumer  # noqa: E402
-from .producer import KafkaProducer, give_up_unacknowledged  # noqa: E402
+from .producer import KafkaProducer  # noqa: E402
 from .replacements import REPLACEMENTS  # noqa: E402
 
-__all__ = ["REPLACEMENTS", "ConsumerRecord", "KafkaConsumer", "KafkaProducer", "give_up_unacknowledged"]
+__all__ = ["REPLACEMENTS", "ConsumerRecord", "KafkaConsumer", "KafkaProducer"]

@@ -51,11 +51,12 @@ def poll(original: Callable[..., Any], consumer: Any, timeout_ms: Any, max_recor
     polled = original(timeout_ms, max_records, update_offsets)
     if polled:
         try:
-            client = known_of(consumer).client()
+            known = known_of(consumer)
+            client = known.client()
             for partition, records in polled.items():
                 polled[partition] = [_received_through(client, record) for record in records]
             received = [read_record(record) for records in polled.values() for record in records]
-            CHAIN.consume(Polled(client, received, started_ns))
+            CHAIN.consume(Polled(client, received, started_ns, known.take_events()))
         except Exception as error:
             COUNTS.fail(WHERE, "poll", error)
     return polled

@@ -1,18 +1,17 @@
 """The traced producer: a span from the call of `send` to the acknowledgement."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable
 from typing import Any, Final
 
 import kafka
 from kafka.errors import MessageSizeTooLargeError
 
+from flowtrail.tracer.clients.known import is_known
 from flowtrail.tracer.counts import COUNTS
-from flowtrail.tracer.interceptor import SEQUENCE
-from flowtrail.tracer.record import Acknowledged, Header, Outgoing, Unacknowledged
 from flowtrail.tracer.tracing import CHAIN
+from flowtrail.tracer.under_way import Sending
 
-from .known import KNOWN, WHERE, Known, everyone, known_of
+from .known import WHERE, Known, known_of
 
 # Headers came with Kafka 0.11 (KIP-82); kafka-python refuses them when it speaks to an older broker.
 _FIRST_WITH_HEADERS: Final = (0, 11)
@@ -41,24 +40,22 @@ def send(
     """Call the original `send` with the headers that the interceptors want, and tell them what became of it."""
     try:
         known = known_of(producer)
-        can_carry = _is_sendable(headers) and producer.config["api_version"] >= _FIRST_WITH_HEADERS
-        given: Sequence[Header] = tuple(headers) if can_carry and headers is not None else ()
-        outgoing = CHAIN.send(
-            Outgoing(known.client(), topic, key, value, given, partition, timestamp_ms, sequence=next(SEQUENCE))
-        )
-        sent = list(outgoing.headers) if can_carry and outgoing.headers is not given else headers
-        known.unacknowledged[outgoing.sequence] = outgoing
+        can_carry = (headers is None or _is_sendable(headers)) and producer.config["api_version"] >= _FIRST_WITH_HEADERS
+        given = headers if can_carry else None
+        sending = CHAIN.send(known.client(), topic, key, value, given, partition, timestamp_ms, known.transaction)
+        known.unanswered.add(sending)
+        sent = sending.headers if can_carry else headers
     except Exception as error:
         COUNTS.fail(WHERE, "send", error)
         return original(topic, value, key, headers, partition, timestamp_ms)
     try:
         future = _send_fitting(original, topic, value, key, headers, sent, partition, timestamp_ms)
     except BaseException as error:
-        _acknowledge(known, outgoing, error=error)
+        known.answer(sending, error=error)
         raise
     try:
-        future.add_callback(lambda metadata: _acknowledge(known, outgoing, metadata=metadata))
-        future.add_errback(lambda error: _acknowledge(known, outgoing, error=error))
+        future.add_callback(lambda metadata: _acknowledge(known, sending, metadata))
+        future.add_errback(lambda error: known.answer(sending, error=error))
     except Exception as error:
         COUNTS.fail(WHERE, "send", error)
     return future
@@ -71,19 +68,10 @@ def close(original: Callable[..., Any], producer: Any, timeout: Any, null_logger
     finally:
         try:
             # A close that failed to flush leaves the producer open, and the answers may still come.
-            if producer._closed and (known := KNOWN.get(producer)) is not None:
-                _give_up(known)
+            if producer._closed and is_known(producer):
+                known_of(producer).give_up()
         except Exception as error:
             COUNTS.fail(WHERE, "close", error)
-
-
-def give_up_unacknowledged() -> None:
-    """End, with what is known, every send of this process that was not answered: the process is about to exit."""
-    try:
-        for known in everyone():
-            _give_up(known)
-    except Exception as error:
-        COUNTS.fail(WHERE, "exit", error)
 
 
 def _send_fitting(
@@ -105,44 +93,22 @@ def _send_fitting(
     return original(topic, value, key, headers, partition, timestamp_ms)
 
 
-def _acknowledge(known: Known, outgoing: Outgoing, *, metadata: Any = None, error: BaseException | None = None) -> None:
-    """Tell interceptors the fate of a send, once."""
+def _acknowledge(known: Known, sending: Sending, metadata: Any) -> None:
     try:
-        if known.unacknowledged.pop(outgoing.sequence, None) is None:
-            return
-        if outgoing.client.cluster_id is None:
-            outgoing = replace(outgoing, client=known.client())
-        if metadata is None:
-            CHAIN.acknowledge(Acknowledged(outgoing, error=error))
-            return
-        offset = metadata.offset if known.learns_offsets else None
-        timestamp_ms = metadata.timestamp
-        CHAIN.acknowledge(
-            Acknowledged(
-                outgoing,
-                partition=metadata.partition,
-                offset=offset if offset is not None and offset >= 0 else None,
-                timestamp_ms=timestamp_ms if timestamp_ms is not None and timestamp_ms >= 0 else None,
-            )
+        offset, timestamp_ms = metadata.offset, metadata.timestamp
+        known.answer(
+            sending,
+            metadata.partition,
+            offset if known.learns_offsets and offset is not None and offset >= 0 else None,
+            timestamp_ms if timestamp_ms is not None and timestamp_ms >= 0 else None,
         )
     except Exception as failure:
         COUNTS.fail(WHERE, "send", failure)
 
 
-def _give_up(known: Known) -> None:
-    for outgoing in list(known.unacknowledged.values()):
-        _acknowledge(known, outgoing, error=Unacknowledged("no answer before the producer closed"))
-
-
 def _is_sendable(headers: Any) -> bool:
     """Whether the client will take these headers; what it refuses, it gets as it is."""
-    return headers is None or (
-        isinstance(headers, list)
-        and all(
-            isinstance(header, tuple)
-            and len(header) == 2
-            and isinstance(header[0], str)
-            and isinstance(header[1], bytes)
-            for header in headers
-        )
+    return isinstance(headers, list) and all(
+        isinstance(header, tuple) and len(header) == 2 and isinstance(header[0], str) and isinstance(header[1], bytes)
+        for header in headers
     )

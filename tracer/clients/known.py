@@ -1,0 +1,113 @@
+"""What is remembered of each traced client, whatever its library: who it is, and what is under way in it."""
+
+import os
+import weakref
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+
+from flowtrail.tracer.counts import COUNTS
+from flowtrail.tracer.record import Client, Event, Unacknowledged
+from flowtrail.tracer.tracing import CHAIN
+from flowtrail.tracer.under_way import Sending, Transaction
+
+
+class Known(ABC):
+    """What is known of one client. Each library has its own subclass, which knows where to look.
+
+    It holds no part of the client: that must go when the program lets it go, and by a rebalance listener of the
+    program's own the parts may lead back to the whole.
+    """
+
+    def __init__(self) -> None:
+        self.unanswered: set[Sending] = set()
+        self.transaction: Transaction | None = None
+        # What happened to a consumer since the last poll that returned records.
+        self.events: list[Event] = []
+
+    @abstractmethod
+    def client(self) -> Client:
+        """Return what is known now; never waits, and the same object as long as nothing changed."""
+
+    def answer(
+        self,
+        sending: Sending,
+        partition: int | None = None,
+        offset: int | None = None,
+        timestamp_ms: int | None = None,
+        error: BaseException | None = None,
+    ) -> None:
+        """Tell the chain what became of a send; again is harmless, and nothing is raised."""
+        self.unanswered.discard(sending)
+        if sending.client.cluster_id is None:
+            sending.client = self.client()
+        CHAIN.acknowledge(sending, partition, offset, timestamp_ms, error)
+
+    def give_up(self) -> None:
+        """End every send that has no answer: there will be none, or nobody will see it."""
+        for sending in list(self.unanswered):
+            self.answer(sending, error=Unacknowledged("no answer before the producer closed"))
+
+    def take_events(self) -> list[Event]:
+        """Return the events since the last call."""
+        events, self.events = self.events, []
+        return events
+
+
+K = TypeVar("K", bound=Known)
+
+# By the client's id, with a weak reference to it: not attributes of the clients, those are the program's. A
+# WeakKeyDictionary does the same at eight times the cost.
+_KNOWN: dict[int, tuple["weakref.ref[Any]", Known]] = {}
+
+
+def known_of(client: Any, make: Callable[[Any], K]) -> K:
+    """Return what is known of a client; the first call makes it, and raises what `make` raises."""
+    try:
+        return _KNOWN[id(client)][1]  # type: ignore[return-value]  # each client has one `make`
+    except KeyError:
+        pass
+    number = id(client)
+    reference = weakref.ref(client, lambda _: _KNOWN.pop(number, None))
+    return _KNOWN.setdefault(number, (reference, make(client)))[1]  # type: ignore[return-value]
+
+
+def is_known(client: Any) -> bool:
+    return id(client) in _KNOWN
+
+
+def everyone() -> list[Known]:
+    """Return what is known of each client that exists; other threads may make clients meanwhile."""
+    return [known for _, known in list(_KNOWN.values())]
+
+
+def give_up_unacknowledged() -> None:
+    """End, with what is known, every send of this process that was not answered: the process is about to exit."""
+    for known in everyone():
+        try:
+            known.give_up()
+        except Exception as error:
+            COUNTS.fail(type(known).__qualname__, "exit", error)
+
+
+def _forget_parents() -> None:
+    # A forked child has copies of the clients, but the answers come to the parent.
+    for known in everyone():
+        known.unanswered.clear()
+        known.transaction = None
+
+
+os.register_at_fork(after_in_child=_forget_parents)
+
+
+def first_server(servers: Any) -> tuple[str | None, int | None]:
+    """Return host and port of the first bootstrap server, of a list or a text; None for what is not there."""
+    if isinstance(servers, str):
+        servers = servers.split(",")
+    if not isinstance(servers, Iterable):
+        return None, None
+    first = str(next(iter(servers), "")).strip()
+    host, colon, port = first.rpartition(":")
+    if not colon:
+        return first or None, None
+    return host.strip("[]") or None, int(port) if port.isdigit() else None
