@@ -26,8 +26,9 @@ class Client:
 
 
 class Outgoing(NamedTuple):
-    """A record on its way into a producer, before serialization. `headers` are what will be sent, but for the trace context: that
-    is written last.
+    """A record on its way into a producer, before serialization.
+
+    `headers` are what will be sent, but for the trace context: that is written last.
 
     `sequence` numbers the sends of this process: the same on the acknowledgement, so that an interceptor can
     bring the two together.
