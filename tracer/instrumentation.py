@@ -1,15 +1,16 @@
-"""Tracing for a program that already uses a Kafka client, and its removal.
+"""Tracing for a program that already uses Kafka clients, and its removal.
 
-The methods of the client's own classes are replaced, not the classes: whoever imported a class before, subclassed it or
-has an instance of it is traced too, and every isinstance check stays true. Taking the tracing out puts the very same
-functions back.
+Every folder under `clients` traces one library, and puts the tracing in and out by itself: `install(switch)` and
+`remove()`, both harmless when there is nothing to do. Importing the folder raises ImportError when the library is not
+there, or too old.
 """
 
-import functools
+import importlib
+import importlib.util
 import logging
 import threading
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Final
 
 from opentelemetry.trace import TracerProvider
 
@@ -20,9 +21,13 @@ from .tracing import CHAIN
 
 _log = logging.getLogger("flowtrail.tracer")
 
+# Each library by the module that its programs import, and the folder that traces it.
+_FOLDERS: Final = {"kafka": "kafka_python"}
+_NONE_INSTALLED: Final = "no Kafka client is installed: pip install 'kafka-python>=3.0.12' crc32c"
+
 _lock = threading.Lock()
-# (class, method name) → the original and what stands in its place.
-_replaced: dict[tuple[type, str], tuple[Any, Any]] = {}
+# The folders whose tracing was put in.
+_installed: dict[str, Any] = {}
 _added: list[Interceptor] = []
 _switch = Switch()
 
@@ -33,28 +38,28 @@ def instrument(
     tracer_provider: TracerProvider | None = None,
     interceptors: Iterable[Interceptor] = (),
 ) -> None:
-    """Trace every kafka-python producer and consumer of this process, those that exist already included.
+    """Trace every producer and consumer of this process, of each Kafka client that is installed.
 
     `service` names this program in every span; without it OTEL_SERVICE_NAME does. Without `tracer_provider` spans go to
     the global provider, which is set up from the `OTEL_*` variables when the program has not done so (see `set_up`).
     `interceptors` run beside the tracing until `uninstrument`. Calling it twice changes nothing.
 
-    Raises ImportError when no Kafka client that Flowtrail knows is installed.
+    A client that is too old is passed over, with a line in the log. Raises ImportError when none is left to trace.
     """
-    from .clients import kafka_python  # late: importing Flowtrail must not need a client
-
     with _lock:
+        folders = _load()
         set_up(service, tracer_provider=tracer_provider)
         for interceptor in interceptors:
             CHAIN.add(interceptor)
             _added.append(interceptor)
         _switch.is_on = True
-        for plain, method, make in kafka_python.REPLACEMENTS:
-            if (plain, method) not in _replaced:
-                original = plain.__dict__[method]
-                replacement = functools.wraps(original)(make(original, _switch))
-                setattr(plain, method, replacement)
-                _replaced[plain, method] = original, replacement
+        for name, folder in folders.items():
+            try:
+                folder.install(_switch)
+            except Exception:
+                # Part of it may be in; `uninstrument` takes that out.
+                _log.exception("%s is not traced: its tracing cannot be put in", name)
+            _installed[name] = folder
 
 
 def uninstrument() -> None:
@@ -64,12 +69,35 @@ def uninstrument() -> None:
     """
     with _lock:
         _switch.is_on = False
-        for (plain, method), (original, replacement) in list(_replaced.items()):
-            if plain.__dict__.get(method) is not replacement:
-                # Someone wrapped ours. Taking theirs away is not for us; ours below it is switched off.
-                _log.warning("%s.%s was wrapped again by something else; it is left so", plain.__qualname__, method)
-                continue
-            setattr(plain, method, original)
-            del _replaced[plain, method]
+        # All that ever were put in: what could not be taken out the last time may come out now.
+        for name, folder in _installed.items():
+            try:
+                folder.remove()
+            except Exception:
+                _log.exception("the tracing of %s cannot be taken out whole; it is switched off", name)
         while _added:
             CHAIN.remove(_added.pop())
+
+
+def _load() -> dict[str, Any]:
+    """Import the folders of the clients that are installed: a library that is not there is never asked for."""
+    loaded: dict[str, Any] = {}
+    refused: list[ImportError] = []
+    for module, folder in _FOLDERS.items():
+        if not _is_installed(module):
+            continue
+        try:
+            loaded[folder] = importlib.import_module(f"{__package__}.clients.{folder}")
+        except ImportError as error:
+            refused.append(error)
+            _log.warning("%s", error)
+    if not loaded:
+        raise refused[0] if refused else ImportError(_NONE_INSTALLED)
+    return loaded
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ValueError:  # a module that was made by hand, as tests do
+        return True

@@ -145,6 +145,10 @@ def run(program: str) -> str:
     return finished.stdout + finished.stderr
 
 
+HIDE_ALL = "sys.modules.update(dict.fromkeys(['kafka', 'confluent_kafka', 'aiokafka']))"
+OLD_KAFKA_PYTHON = "import types; sys.modules['kafka'] = kafka = types.ModuleType('kafka'); kafka.__version__ = '2.0.2'"
+
+
 def test_importing_flowtrail_imports_the_tracer_alone() -> None:
     printed = run(
         "import sys, flowtrail\n"
@@ -155,9 +159,14 @@ def test_importing_flowtrail_imports_the_tracer_alone() -> None:
     assert printed == "[]\n"
 
 
-def test_without_kafka_python_instrument_says_what_to_install() -> None:
-    printed = run("import sys; sys.modules['kafka'] = None\nimport flowtrail; flowtrail.instrument()")
-    assert "ImportError: kafka-python is not installed: pip install 'kafka-python>=3.0.12'" in printed
+def test_without_any_client_instrument_says_what_to_install() -> None:
+    printed = run(f"import sys; {HIDE_ALL}\nimport flowtrail; flowtrail.instrument()")
+    assert "ImportError: no Kafka client is installed: pip install 'kafka-python>=3.0.12' crc32c" in printed
+
+
+def test_with_a_client_too_old_alone_instrument_says_what_to_install() -> None:
+    printed = run(f"import sys; {HIDE_ALL}; {OLD_KAFKA_PYTHON}\nimport flowtrail; flowtrail.instrument()")
+    assert "ImportError: kafka-python 2.0.2 is too old to be traced: pip install 'kafka-python>=3.0.12'" in printed
 
 
 def test_without_kafka_python_processing_works_on_any_record() -> None:

@@ -28,6 +28,9 @@ if int(kafka.__version__.partition(".")[0]) < OLDEST_VERSION:
 # Only now, so that the errors above are what is seen.
 from .consumer import ConsumerRecord, KafkaConsumer  # noqa: E402
 from .producer import KafkaProducer  # noqa: E402
-from .replacements import REPLACEMENTS  # noqa: E402
+from .replacements import METHODS  # noqa: E402
 
-__all__ = ["REPLACEMENTS", "ConsumerRecord", "KafkaConsumer", "KafkaProducer"]
+# What `instrument` calls, and `uninstrument`.
+install, remove = METHODS.install, METHODS.remove
+
+__all__ = ["ConsumerRecord", "KafkaConsumer", "KafkaProducer", "install", "remove"]

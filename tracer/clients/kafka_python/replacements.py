@@ -4,12 +4,11 @@ Our subclasses call the originals and trace for themselves; for them a replaceme
 traced twice. Switched off, it calls the original and no more.
 """
 
-from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 import kafka
 
-from flowtrail.tracer.clients.switch import Switch
+from flowtrail.tracer.clients.methods import Methods, Replacement
 
 from .consumer import KafkaConsumer, commit, commit_async, poll
 from .producer import KafkaProducer, close, send
@@ -65,11 +64,11 @@ def _replace_commit_async(original, switch):  # type: ignore[no-untyped-def]
     return commit_async_traced
 
 
-# Class, method, and what makes its replacement from the original.
-REPLACEMENTS: Final[tuple[tuple[type, str, Callable[[Any, Switch], Callable[..., Any]]], ...]] = (
+REPLACEMENTS: Final[tuple[Replacement, ...]] = (
     (kafka.KafkaProducer, "send", _replace_send),
     (kafka.KafkaProducer, "close", _replace_close),
     (kafka.KafkaConsumer, "poll", _replace_poll),
     (kafka.KafkaConsumer, "commit", _replace_commit),
     (kafka.KafkaConsumer, "commit_async", _replace_commit_async),
 )
+METHODS: Final = Methods(REPLACEMENTS)
