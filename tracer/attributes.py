@@ -32,6 +32,8 @@ MEMBER_ID: Final = "flowtrail.consumer.member_id"
 # On `commit` spans, one span event for each partition: the position that was committed (the next offset).
 COMMIT_EVENT: Final = "commit"
 COMMITTED_OFFSET: Final = "flowtrail.committed_offset"
+# On a `commit` span, when true: the client committed by itself, in a poll or while it was closed.
+AUTOMATIC: Final = "flowtrail.commit.automatic"
 # On a `send` span, an event: the producer closed before an answer came, so the record is stored, or it is not.
 UNACKNOWLEDGED_EVENT: Final = "unacknowledged"
 # On `send` spans in a transaction, and on the `transaction` span: "committed", "aborted" (no read_committed group will

@@ -4,8 +4,11 @@ Named tuples where one is made for every record: a frozen dataclass takes four t
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple, TypeAlias
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+
+if TYPE_CHECKING:
+    from .shapes import Shape
 
 Header: TypeAlias = tuple[str, bytes | None]
 
@@ -23,6 +26,8 @@ class Client:
     cluster_id: str | None = None
     server_address: str | None = None
     server_port: int | None = None
+    # What its spans have in common, by operation and topic (shapes.py); no part of what the client is.
+    shapes: "dict[tuple[str, str | None], Shape]" = field(default_factory=dict, init=False, repr=False, compare=False)
 
 
 class Outgoing(NamedTuple):

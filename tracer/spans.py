@@ -3,7 +3,7 @@
 https://opentelemetry.io/docs/specs/semconv/messaging/kafka/ (1.44)
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from numbers import Integral
 from typing import TypeAlias
 from uuid import UUID
@@ -20,11 +20,29 @@ Attributes: TypeAlias = dict[str, str | int | bool]
 LONGEST_KEY = 1024
 
 
-def send_attributes(
-    client: Client, topic: str, key: object, is_tombstone: bool, partition: int | None = None
-) -> Attributes:
-    """What is known of a record before it is sent; set before sampling is decided."""
-    found = _operation(names.SEND, client) | {names.TOPIC: topic}
+def operation_attributes(operation: tuple[str, str], client: Client, topic: str | None) -> Attributes:
+    """What every span of an operation says: which client did it, on which topic (None: on several, or none)."""
+    found: Attributes = {
+        names.SYSTEM: "kafka",
+        names.OPERATION_NAME: operation[0],
+        names.OPERATION_TYPE: operation[1],
+    }
+    known = {
+        names.TOPIC: topic,
+        names.CLIENT_ID: client.client_id,
+        names.GROUP: client.group,
+        names.MEMBER_ID: client.member_id,
+        names.CLUSTER_ID: client.cluster_id,
+        names.SERVER_ADDRESS: client.server_address,
+        names.SERVER_PORT: client.server_port,
+    }
+    found.update((name, value) for name, value in known.items() if value is not None)
+    return found
+
+
+def sent_attributes(key: object, is_tombstone: bool, partition: int | None = None) -> Attributes:
+    """What a record itself says before it is sent."""
+    found: Attributes = {}
     if partition is not None:
         found[names.PARTITION] = str(partition)
     _add_key(found, key)
@@ -48,17 +66,9 @@ def acknowledged_attributes(client: Client, partition: int | None, offset: int |
     return found
 
 
-def transaction_attributes(client: Client, transactional_id: str | None) -> Attributes:
-    """The span of a transaction, from its beginning to its outcome."""
-    found = _operation(names.TRANSACTION, client)
-    if transactional_id is not None:
-        found[names.TRANSACTIONAL_ID] = transactional_id
-    return found
-
-
 def record_attributes(record: Received) -> Attributes:
-    """A record's own facts: on its span when that is about one record, else on its link."""
-    found: Attributes = {names.TOPIC: record.topic, names.PARTITION: str(record.partition), names.OFFSET: record.offset}
+    """A record's own facts but the topic: on its span when that is about one record, else on its link."""
+    found: Attributes = {names.PARTITION: str(record.partition), names.OFFSET: record.offset}
     _add_key(found, record.key)
     if record.timestamp_ms is not None:
         found[names.RECORD_TIMESTAMP_MS] = record.timestamp_ms
@@ -67,32 +77,46 @@ def record_attributes(record: Received) -> Attributes:
     return found
 
 
-def consume_attributes(
-    operation: tuple[str, str], client: Client, records: Sequence[Received], *, count: int | None = None
-) -> Attributes:
-    """The span of a poll, or of processing: `records` are those that it links, at least one.
+def consumed_attributes(records: Sequence[Received], *, count: int | None = None) -> Attributes:
+    """What the span of a poll, or of processing, says of its records: those that it links, at least one.
 
-    `count` is the batch's size, None when the call was not for a batch. The topic is there when all share it.
+    `count` is the batch's size, None when the call was not for a batch.
     """
-    found = _operation(operation, client)
-    if len(records) == 1:
-        found |= record_attributes(records[0])
-    elif (topic := one_topic(record.topic for record in records)) is not None:
-        found[names.TOPIC] = topic
+    found = record_attributes(records[0]) if len(records) == 1 else {}
     if count is not None:
         found[names.MESSAGE_COUNT] = count
     return found
 
 
-def commit_attributes(committed: Committed) -> Attributes:
-    """A commit's span; topic and partition when there is but one."""
-    found = _operation(names.COMMIT, committed.client)
-    if (topic := one_topic(topic for topic, _ in committed.offsets)) is not None:
-        found[names.TOPIC] = topic
+def committed_attributes(committed: Committed) -> Attributes:
+    """What a commit's span says of its positions; the partition when there is but one."""
+    found: Attributes = {}
     if len(committed.offsets) == 1:
         ((_, partition),) = committed.offsets
         found[names.PARTITION] = str(partition)
+    if committed.is_automatic:
+        found[names.AUTOMATIC] = True
     return found
+
+
+def committed_topic(committed: Committed) -> str | None:
+    return one_topic(topic for topic, _ in committed.offsets)
+
+
+def portions(
+    records: Sequence[Received], most: int, *, with_attributes: bool
+) -> Iterator[tuple[list[Received], list[Link]]]:
+    """Divide records so that no span gets more than `most` links; none is cut off."""
+    portion: list[Received] = []
+    links: list[Link] = []
+    for record in records:
+        own = link(record, with_attributes=with_attributes)
+        if portion and len(links) + len(own) > most:
+            yield portion, links
+            portion, links = [], []
+        portion.append(record)
+        links.extend(own)
+    yield portion, links
 
 
 def link(record: Received, *, with_attributes: bool) -> list[Link]:
@@ -104,7 +128,8 @@ def link(record: Received, *, with_attributes: bool) -> list[Link]:
     context = get_current_span(carried.context).get_span_context()
     found: list[Link] = []
     if with_attributes:
-        found.append(Link(context if context.is_valid else INVALID_SPAN_CONTEXT, record_attributes(record)))
+        own = {names.TOPIC: record.topic} | record_attributes(record)
+        found.append(Link(context if context.is_valid else INVALID_SPAN_CONTEXT, own))
     elif context.is_valid:
         found.append(Link(context))
     found.extend(Link(other) for other in carried.others)
@@ -145,24 +170,6 @@ def error_type(error: BaseException) -> str:
     """Return the exception's full name, the value of `error.type`; builtins without their module."""
     kind = type(error)
     return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
-
-
-def _operation(operation: tuple[str, str], client: Client) -> Attributes:
-    found: Attributes = {
-        names.SYSTEM: "kafka",
-        names.OPERATION_NAME: operation[0],
-        names.OPERATION_TYPE: operation[1],
-    }
-    known = {
-        names.CLIENT_ID: client.client_id,
-        names.GROUP: client.group,
-        names.MEMBER_ID: client.member_id,
-        names.CLUSTER_ID: client.cluster_id,
-        names.SERVER_ADDRESS: client.server_address,
-        names.SERVER_PORT: client.server_port,
-    }
-    found.update((name, value) for name, value in known.items() if value is not None)
-    return found
 
 
 def _add_key(found: Attributes, key: object) -> None:

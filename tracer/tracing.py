@@ -5,18 +5,19 @@ times in a queue, and let another thread make the spans.
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from opentelemetry import baggage, context, trace
 from opentelemetry.context import Context
-from opentelemetry.trace import Link, Span, SpanContext, SpanKind, Status, StatusCode, Tracer, TracerProvider
+from opentelemetry.trace import Link, Span, SpanContext, Status, StatusCode, Tracer, TracerProvider
 
 from . import attributes as names
 from . import headers, spans
 from .counts import COUNTS
 from .interceptor import Chain
 from .record import Client, Committed, Polled, Received, Unacknowledged
+from .shapes import Shape, shape_of
 from .under_way import Sending, Transaction
 
 SCOPE: Final = "flowtrail.tracer"
@@ -49,10 +50,9 @@ class Tracing:
             return
         found = headers.read(sending.headers).context
         there = trace.get_current_span(found).get_span_context()
-        sending.span = span = self._tracer.start_span(
-            spans.span_name(names.SEND, topic),
-            kind=SpanKind.PRODUCER,
-            attributes=spans.send_attributes(sending.client, topic, key, is_tombstone, partition),
+        sending.span = span = self._start(
+            shape_of(names.SEND, sending.client, topic),
+            spans.sent_attributes(key, is_tombstone, partition),
             links=[Link(there)] if there.is_valid else (),
         )
         sending.headers = headers.write(sending.headers, trace.set_span_in_context(span), received=_received())
@@ -76,11 +76,10 @@ class Tracing:
     def polled(self, polled: Polled) -> None:
         if is_suppressed():
             return
-        for records, links in self._portions(polled.records):
-            span = self._tracer.start_span(
-                spans.span_name(names.POLL, spans.one_topic(record.topic for record in records)),
-                kind=SpanKind.CLIENT,
-                attributes=spans.consume_attributes(names.POLL, polled.client, records, count=len(records)),
+        for records, links in spans.portions(polled.records, self._most_links(), with_attributes=True):
+            span = self._start(
+                shape_of(names.POLL, polled.client, spans.one_topic(record.topic for record in records)),
+                spans.consumed_attributes(records, count=len(records)),
                 links=links,
                 start_time=polled.started_ns,
             )
@@ -92,10 +91,9 @@ class Tracing:
     def committed(self, committed: Committed) -> None:
         if is_suppressed():
             return
-        span = self._tracer.start_span(
-            spans.span_name(names.COMMIT, spans.one_topic(topic for topic, _ in committed.offsets)),
-            kind=SpanKind.CLIENT,
-            attributes=spans.commit_attributes(committed),
+        span = self._start(
+            shape_of(names.COMMIT, committed.client, spans.committed_topic(committed)),
+            spans.committed_attributes(committed),
             start_time=committed.started_ns,
         )
         try:
@@ -111,10 +109,9 @@ class Tracing:
     def begin_transaction(self, transaction: Transaction) -> None:
         if is_suppressed():
             return
-        transaction.span = self._tracer.start_span(
-            spans.span_name(names.TRANSACTION, None),
-            kind=SpanKind.CLIENT,
-            attributes=spans.transaction_attributes(transaction.client, transaction.id),
+        transaction.span = self._start(
+            shape_of(names.TRANSACTION, transaction.client, None),
+            {} if transaction.id is None else {names.TRANSACTIONAL_ID: transaction.id},
             start_time=transaction.started_ns,
         )
 
@@ -143,15 +140,12 @@ class Tracing:
                 current = baggage.set_baggage(name, value, current)
         started: list[Span] = []
         received: list[SpanContext] = []
-        for portion, links in self._portions(records, with_attributes=is_batch):
+        for portion, links in spans.portions(records, self._most_links(), with_attributes=is_batch):
             started.append(
-                self._tracer.start_span(
-                    spans.span_name(names.PROCESS, spans.one_topic(record.topic for record in portion)),
+                self._start(
+                    shape_of(names.PROCESS, client, spans.one_topic(record.topic for record in portion)),
+                    spans.consumed_attributes(portion, count=len(portion) if is_batch else None),
                     context=current,
-                    kind=SpanKind.CONSUMER,
-                    attributes=spans.consume_attributes(
-                        names.PROCESS, client, portion, count=len(portion) if is_batch else None
-                    ),
                     links=links,
                 )
             )
@@ -159,21 +153,18 @@ class Tracing:
         inside = trace.set_span_in_context(started[0], current)
         return started, context.set_value(_RECEIVED, tuple(received), inside)
 
-    def _portions(
-        self, records: Sequence[Received], *, with_attributes: bool = True
-    ) -> Iterator[tuple[list[Received], list[Link]]]:
-        """Divide records so that no span gets more links than the SDK keeps; none is cut off."""
-        most = self._most_links()
-        portion: list[Received] = []
-        links: list[Link] = []
-        for record in records:
-            own = spans.link(record, with_attributes=with_attributes)
-            if portion and len(links) + len(own) > most:
-                yield portion, links
-                portion, links = [], []
-            portion.append(record)
-            links.extend(own)
-        yield portion, links
+    def _start(
+        self,
+        shape: Shape,
+        own: spans.Attributes,
+        *,
+        context: Context | None = None,
+        links: Sequence[Link] = (),
+        start_time: int | None = None,
+    ) -> Span:
+        return self._tracer.start_span(
+            shape.name, context, shape.kind, shape.attributes | own, links=links, start_time=start_time
+        )
 
     def _most_links(self) -> int:
         provider = self._provider or trace.get_tracer_provider()

@@ -14,8 +14,9 @@ from flowtrail.tracer.spans import (
     error_type,
     key_text,
     link,
+    operation_attributes,
     record_attributes,
-    send_attributes,
+    sent_attributes,
     span_name,
 )
 
@@ -70,11 +71,11 @@ class Record:
 
 def test_what_is_not_known_is_no_attribute() -> None:
     assert record_attributes(read_record(Record())) == {
-        names.TOPIC: "orders",
         names.PARTITION: "3",
         names.OFFSET: 7,
     }
-    assert send_attributes(Client(), "orders", None, False) == {
+    assert sent_attributes(None, False) == {}
+    assert operation_attributes(names.SEND, Client(), "orders") == {
         names.SYSTEM: "kafka",
         names.OPERATION_NAME: "send",
         names.OPERATION_TYPE: "send",
