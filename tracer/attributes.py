@@ -40,6 +40,13 @@ UNACKNOWLEDGED_EVENT: Final = "unacknowledged"
 # ever see the event) or "unknown".
 TRANSACTION_OUTCOME: Final = "flowtrail.transaction.outcome"
 TRANSACTIONAL_ID: Final = "flowtrail.transaction.transactional_id"
+# A header that the program asked for: this, then its name as it is written. A list, since a name may come repeatedly.
+HEADER: Final = "messaging.header."
+
+# On `process` spans that the program did not ask for, when true: the work is inferred, from one record or poll to the
+# next. When it is not known to have ended (nobody came back for the next one), the span is unfinished: no success.
+INFERRED: Final = "flowtrail.process.inferred"
+UNFINISHED: Final = "flowtrail.process.unfinished"
 
 # Values of OPERATION_NAME / OPERATION_TYPE, by operation.
 SEND: Final = ("send", "send")

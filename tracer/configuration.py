@@ -44,12 +44,12 @@ class Configuration:
 
     capture_keys: Annotated[
         CaptureKeys,
-        "How a record's key is noted: `text`; `hash`, the first 16 hexadecimal digits of its SHA-256, which are the same "
-        "in every service; `off`, not at all.",
+        "How a record's key is noted: `text`; `hash`, the first 16 hexadecimal digits of its SHA-256, the same in "
+        "every service; `off`, not at all.",
     ] = "text"
     hash_secret: Annotated[
         str,
-        "Makes the hash of keys an HMAC with this secret, for keys that could be found by hashing every customer number. "
+        "Makes the hash of keys an HMAC with this secret, for keys that could be guessed by hashing all there are. "
         "Give every service the same. Empty: no secret.",
     ] = field(default="", repr=False)
     capture_headers: Annotated[
