@@ -47,6 +47,18 @@ HEADER: Final = "messaging.header."
 # next. When it is not known to have ended (nobody came back for the next one), the span is unfinished: no success.
 INFERRED: Final = "flowtrail.process.inferred"
 UNFINISHED: Final = "flowtrail.process.unfinished"
+# On `send` spans, and where a record's own facts stand: the schema of its key and value as Confluent's serializers
+# write it, a registry's number or a GUID, as text.
+KEY_SCHEMA: Final = "flowtrail.key.schema_id"
+VALUE_SCHEMA: Final = "flowtrail.value.schema_id"
+# The same places, for a record that was forwarded for another try or as a dead letter: where the event lay first
+# (partition a string, offset an int, like those above), which delivery of it this is (from 1, an int; also where the
+# broker counts), and what the last attempt failed with.
+ORIGINAL_TOPIC: Final = "flowtrail.original.topic"
+ORIGINAL_PARTITION: Final = "flowtrail.original.partition"
+ORIGINAL_OFFSET: Final = "flowtrail.original.offset"
+DELIVERY_ATTEMPT: Final = "flowtrail.delivery_attempt"
+LAST_ERROR_TYPE: Final = "flowtrail.last_error.type"
 
 # Values of OPERATION_NAME / OPERATION_TYPE, by operation.
 SEND: Final = ("send", "send")
