@@ -27,6 +27,7 @@ from opentelemetry.trace import Span
 
 from .clients.consumer_record import client_of, read_record
 from .counts import COUNTS
+from .inferred import replace as replace_inferred
 from .record import Client, Received
 from .tracing import TRACING, end_process, is_suppressed
 
@@ -89,7 +90,9 @@ class process:  # in lower case: it reads as the statement `with process(record)
             return
         if not records:
             return
-        self._spans, inside = TRACING.start_process(_one_client(given), records, is_batch=is_batch)
+        client = _one_client(given)
+        replace_inferred(client, records)
+        self._spans, inside = TRACING.start_process(client, records, is_batch=is_batch)
         self._thread = threading.get_ident()
         self._token = context.attach(inside)
 

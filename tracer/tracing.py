@@ -127,7 +127,7 @@ class Tracing:
             span.end()
 
     def start_process(
-        self, client: Client, records: Sequence[Received], *, is_batch: bool
+        self, client: Client, records: Sequence[Received], *, is_batch: bool, is_inferred: bool = False
     ) -> tuple[list[Span], Context]:
         """Start the span of processing; return it and the context in which the work is to run.
 
@@ -144,7 +144,8 @@ class Tracing:
             started.append(
                 self._start(
                     shape_of(names.PROCESS, client, spans.one_topic(record.topic for record in portion)),
-                    spans.consumed_attributes(portion, count=len(portion) if is_batch else None),
+                    spans.consumed_attributes(portion, count=len(portion) if is_batch else None)
+                    | ({names.INFERRED: True} if is_inferred else {}),
                     context=current,
                     links=links,
                 )

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 from flowtrail.tracer.counts import COUNTS
+from flowtrail.tracer.inferred import Inferred
+from flowtrail.tracer.interceptor import UNKNOWN
 from flowtrail.tracer.record import Client, Event, Unacknowledged
 from flowtrail.tracer.tracing import CHAIN
 from flowtrail.tracer.under_way import Sending, Transaction
@@ -24,6 +26,8 @@ class Known(ABC):
         self.transaction: Transaction | None = None
         # What happened to a consumer since the last poll that returned records.
         self.events: list[Event] = []
+        # What the program does with a consumer's records, as far as it does not say so itself.
+        self.inferred = Inferred()
 
     @abstractmethod
     def client(self) -> Client:
@@ -43,10 +47,21 @@ class Known(ABC):
             sending.client = self.client()
         CHAIN.acknowledge(sending, partition, offset, timestamp_ms, error)
 
-    def give_up(self) -> None:
-        """End every send that has no answer: there will be none, or nobody will see it."""
+    def end_transaction(self, transaction: Transaction, outcome: str, error: BaseException | None = None) -> None:
+        """Tell the chain a transaction's outcome; another one that was begun meanwhile goes on."""
+        if self.transaction is transaction:
+            self.transaction = None
+        CHAIN.end_transaction(transaction, outcome, error)
+
+    def give_up(self, outcome: str = UNKNOWN) -> None:
+        """End every send that has no answer: there will be none, or nobody will see it.
+
+        Then the open transaction, with an outcome that is known for another reason.
+        """
         for sending in list(self.unanswered):
             self.answer(sending, error=Unacknowledged("no answer before the producer closed"))
+        if self.transaction is not None:
+            self.end_transaction(self.transaction, outcome)
 
     def take_events(self) -> list[Event]:
         """Return the events since the last call."""
@@ -68,8 +83,14 @@ def known_of(client: Any, make: Callable[[Any], K]) -> K:
     except KeyError:
         pass
     number = id(client)
-    reference = weakref.ref(client, lambda _: _KNOWN.pop(number, None))
+    reference = weakref.ref(client, lambda _: _forget(number))
     return _KNOWN.setdefault(number, (reference, make(client)))[1]  # type: ignore[return-value]
+
+
+def _forget(number: int) -> None:
+    found = _KNOWN.pop(number, None)
+    if found is not None:
+        found[1].inferred.let_go()
 
 
 def is_known(client: Any) -> bool:
@@ -86,6 +107,7 @@ def give_up_unacknowledged() -> None:
     for known in everyone():
         try:
             known.give_up()
+            known.inferred.let_go()
         except Exception as error:
             COUNTS.fail(type(known).__qualname__, "exit", error)
 
@@ -94,6 +116,7 @@ def _forget_parents() -> None:
     # A forked child has copies of the clients, but the answers come to the parent.
     for known in everyone():
         known.unanswered.clear()
+        known.inferred.forget()
         known.transaction = None
 
 

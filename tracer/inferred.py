@@ -1,0 +1,283 @@
+"""Processing that the program says nothing about: from one record, or poll, to the next.
+
+    for record in consumer:         a span for each record, until the loop comes back for the next one
+        handle(record)
+
+    while True:                     a span for what a poll returned, until the next poll
+        handle(consumer.poll())
+
+A client's wrapper calls `begin` after records came, `end` before it asks for the next ones, `let_go` when there will be
+none. The span's context is current in between, in the thread or task that polled: sends there are its children. An
+explicit `process` on a record of the client replaces all this (`replace`); it is for programs that do not say.
+
+What is seen is that the program came back, so only that ends a span well. A body that is never seen to come back leaves
+its span unfinished: an attribute says so, and it is no success.
+
+Contexts are put back by attaching, never by a token: a token belongs to one thread or task, and records are handed
+around. Each context that is made here knows its `_Work`, so that a stale one is known as such wherever it turns up.
+"""
+
+import asyncio
+import logging
+import sys
+import threading
+import weakref
+from collections.abc import Callable, Sequence
+from typing import Any, Final, NamedTuple
+
+from opentelemetry import context, trace
+from opentelemetry.context import Context
+from opentelemetry.trace import Span
+
+from . import attributes as names
+from .configuration import CONFIGURATION
+from .counts import COUNTS
+from .record import Client, Received
+from .tracing import TRACING, end_process, is_suppressed
+
+_log = logging.getLogger("flowtrail.tracer")
+
+_WORK: Final = context.create_key("flowtrail-inferred-work")
+# A client whose polls run in tasks of their own (wait_for before Python 3.12) is never seen to come back.
+MOST_LOST_IN_A_ROW: Final = 3
+# A client is another when its member id changes; records of older ones are no longer about.
+_MOST_CLIENTS: Final = 8
+
+
+class Inferred:
+    """The inferred processing of one client. Nothing here raises.
+
+    Several records can be in hand at once, when several tasks or threads take records from one client: each ends when
+    its own task comes back.
+    """
+
+    __slots__ = ("__weakref__", "_clients", "_in_hand", "_is_on", "_lost_in_a_row", "_strays")
+
+    def __init__(self) -> None:
+        # By id, so that taking one out is one step, and each work is ended by one thread alone. Weak: a work lives as
+        # long as a context knows it.
+        self._in_hand: dict[int, weakref.ref[_Work]] = {}
+        self._strays: list[_Stray] = []
+        # Those that its records name; held, so that their ids stay theirs.
+        self._clients: list[Client] = []
+        self._is_on = True
+        self._lost_in_a_row = 0
+
+    def begin(self, records: Sequence[Received], is_batch: bool) -> None:
+        """Begin the work on what a poll returned; nothing for no records. `is_batch`: the poll was for several."""
+        try:
+            if self._is_on and records and CONFIGURATION.now.infer_processing and not is_suppressed():
+                self._begin(records, is_batch)
+        except Exception as error:
+            COUNTS.fail("inferred processing", "begin", error)
+
+    def end(self) -> None:
+        """The program came back for more: end well what it had in hand here. Nothing in hand is harmless."""
+        try:
+            current = context.get_current()
+            if _WORK in current:
+                self._end(current)
+            if self._strays:
+                self._end_strays()
+        except Exception as error:
+            COUNTS.fail("inferred processing", "end", error)
+
+    def let_go(self) -> None:
+        """Leave unfinished whatever is in hand: the client closed, was let go, or the process is about to exit."""
+        try:
+            for spans in self._take_all():
+                _leave_unfinished(spans)
+            _put_back(context.get_current())
+        except Exception as error:
+            COUNTS.fail("inferred processing", "let_go", error)
+
+    def forget(self) -> None:
+        """Drop what is in hand; its spans are never ended, and so never exported."""
+        self._take_all()
+
+    def replace(self) -> None:
+        """The program says itself what it processes: forget what is in hand, and infer nothing any more."""
+        self._is_on = False
+        self.forget()
+        _put_back(context.get_current())
+
+    def stray(self, work: "_Work") -> None:
+        """Keep the spans of a work that no context knows any more, until it is seen who comes back."""
+        if self._take(work):
+            self._strays.append(_Stray(work.spans, work.flow))
+
+    def _begin(self, records: Sequence[Received], is_batch: bool) -> None:
+        client = records[0].client
+        if not self._clients or client is not self._clients[-1]:
+            self._meet(client)
+        outside = context.get_current()
+        if _WORK in outside:
+            outside = _without_ended(outside)
+            context.attach(_without_any(outside))
+        spans, inside = TRACING.start_process(client, records, is_batch=is_batch, is_inferred=True)
+        work = _Work(self, spans, records, outside, id(inside))
+        # Nobody has it yet: adding the key in place saves a copy for every record.
+        dict.__setitem__(inside, _WORK, work)
+        self._in_hand[id(work)] = weakref.ref(work)
+        context.attach(inside)
+
+    def _meet(self, client: Client) -> None:
+        self._clients.append(client)
+        _BY_CLIENT[id(client)] = self
+        if len(self._clients) > _MOST_CLIENTS:
+            _BY_CLIENT.pop(id(self._clients.pop(0)), None)
+
+    def _end(self, current: Context) -> None:
+        work = _work_of(current)
+        while work is not None and work.owner is not self:
+            work = _work_of(work.outside)
+        if work is not None and self._take(work):
+            self._lost_in_a_row = 0
+            end_process(work.spans, None)
+        _put_back(current)
+
+    def _end_strays(self) -> None:
+        """End those well whose own thread, and task, came back; nobody else comes back for the others."""
+        strays, self._strays = self._strays, []
+        here = _Flow.current()
+        for stray in strays:
+            if stray.flow == here:
+                self._lost_in_a_row = 0
+                end_process(stray.spans, None)
+                continue
+            _leave_unfinished(stray.spans)
+            self._lost_in_a_row += 1
+            if self._lost_in_a_row == MOST_LOST_IN_A_ROW:
+                self._is_on = False
+                _log.info(
+                    "a consumer's polls run each in a task of its own: what is done with its records is not inferred "
+                    "any more, say it by flowtrail.process"
+                )
+
+    def _take(self, work: "_Work") -> bool:
+        """Whether it was still in hand; then it is the caller's to end."""
+        work.is_over = True
+        return self._in_hand.pop(id(work), None) is not None
+
+    def _take_all(self) -> list[list[Span]]:
+        works = [reference() for reference in list(self._in_hand.values())]
+        taken = [work.spans for work in works if work is not None and self._take(work)]
+        strays, self._strays = self._strays, []
+        return taken + [stray.spans for stray in strays]
+
+
+class _Flow(NamedTuple):
+    """A thread, and the task that runs in it. Weak, since a task's id is soon another's; None without a task."""
+
+    thread: int
+    task: "weakref.ref[asyncio.Task[Any]] | None"
+
+    @classmethod
+    def current(cls) -> "_Flow":
+        loop = asyncio._get_running_loop()
+        task = None if loop is None else asyncio.current_task(loop)
+        return cls(threading.get_ident(), None if task is None else weakref.ref(task))
+
+
+class _Stray(NamedTuple):
+    """Spans whose context is gone: it was attached in the midst of a block that put an older one back.
+
+    The block may be one around poll and work together, in a loop of its own; then its thread comes back all the same.
+    """
+
+    spans: list[Span]
+    flow: _Flow
+
+
+class _Work:
+    """What a loop's body, or the code between two polls, has in hand. Only the contexts that know it hold it."""
+
+    __slots__ = ("__weakref__", "flow", "inside_id", "is_over", "outside", "owner", "records", "spans")
+
+    def __init__(
+        self, owner: Inferred, spans: list[Span], records: Sequence[Received], outside: Context, inside_id: int
+    ) -> None:
+        self.owner = owner
+        self.spans = spans
+        self.records = records
+        self.outside = outside
+        # The context that was made for it, not one that the program derived from that. By id: it holds this object.
+        self.inside_id = inside_id
+        self.flow = _Flow.current()
+        self.is_over = False
+
+    def __del__(self, is_finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
+        # Once the interpreter takes itself apart, modules may have lost their names; bound early for the same reason.
+        if not self.is_over and not is_finalizing():
+            self.owner.stray(self)
+
+
+# By the id of the client that a record names. Each `Inferred` holds its clients.
+_BY_CLIENT: "weakref.WeakValueDictionary[int, Inferred]" = weakref.WeakValueDictionary()
+
+
+def replace(client: Client, records: Sequence[Received]) -> None:
+    """Make way for an explicit `process` of these records, which came through `client`.
+
+    Records that do not say through which client they came (copies) are looked for among those in hand here.
+    """
+    inferred = _BY_CLIENT.get(id(client))
+    if inferred is None:
+        work = _work_of(context.get_current())
+        if work is None or not _is_among(records, work.records):
+            return
+        inferred = work.owner
+    inferred.replace()
+
+
+def _is_among(records: Sequence[Received], others: Sequence[Received]) -> bool:
+    there = {(other.topic, other.partition, other.offset) for other in others}
+    return any((record.topic, record.partition, record.offset) in there for record in records)
+
+
+def _work_of(found: Context) -> _Work | None:
+    work = found.get(_WORK)
+    return work if isinstance(work, _Work) else None
+
+
+def _leave_unfinished(spans: Sequence[Span]) -> None:
+    for span in spans:
+        span.set_attribute(names.UNFINISHED, True)
+    end_process(spans, None)
+
+
+def _put_back(current: Context) -> None:
+    """Make the context of a work that is over give way to the one around it; what the program attached stays."""
+    work = _work_of(current)
+    if work is not None and work.is_over and work.inside_id == id(current):
+        context.attach(_without_ended(work.outside))
+
+
+def _without_ended(found: Context) -> Context:
+    """The context without works that are over. Those that it keeps hold no such ones either: else each would hold the
+    one before it, as long as the program runs.
+    """
+    work = _work_of(found)
+    if work is None:
+        return found
+    work.outside = _without_ended(work.outside)
+    return _around(found, work) if work.is_over else found
+
+
+def _without_any(found: Context) -> Context:
+    """The context without any work: what is inferred of two clients is never one inside the other.
+
+    Two that are polled in turn would else make one trace without end.
+    """
+    work = _work_of(found)
+    return found if work is None else _without_any(_around(found, work))
+
+
+def _around(found: Context, work: _Work) -> Context:
+    """The context around a work; what the program added to it since is kept."""
+    if work.inside_id == id(found):
+        return work.outside
+    kept = context.set_value(_WORK, _work_of(work.outside), found)
+    if trace.get_current_span(found) in work.spans:
+        kept = trace.set_span_in_context(trace.get_current_span(work.outside), kept)
+    return kept
