@@ -60,6 +60,15 @@ ORIGINAL_OFFSET: Final = "flowtrail.original.offset"
 DELIVERY_ATTEMPT: Final = "flowtrail.delivery_attempt"
 LAST_ERROR_TYPE: Final = "flowtrail.last_error.type"
 
+# On `poll` spans, events at the time when they happened: what befell the consumer since the last poll that returned
+# records. A seek tells topic, partition and offset, or where to (SEEK_TO); partitions that were assigned, revoked or
+# lost are lists, TOPIC and PARTITION side by side.
+SEEK_EVENT: Final = "seek"
+SEEK_TO: Final = "flowtrail.seek.to"  # "beginning" or "end"
+ASSIGN_EVENT: Final = "assign"
+REVOKE_EVENT: Final = "revoke"
+LOST_EVENT: Final = "lost"
+
 # Values of OPERATION_NAME / OPERATION_TYPE, by operation.
 SEND: Final = ("send", "send")
 POLL: Final = ("poll", "receive")
