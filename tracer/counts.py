@@ -18,13 +18,15 @@ class Health:
 
     `noted` spans were finished and meant for export; each is then `exported`, `dropped`, or still waiting. The three
     stay 0 when the program set up its own tracer provider: its exporters are not ours to count.
-    `interceptor_errors` are exceptions that were kept from the host.
+    `interceptor_errors` are exceptions that were kept from the host. `headers_dropped` counts records that were sent
+    without our headers, or an interceptor's, which would have made them too large.
     """
 
     noted: int = 0
     exported: int = 0
     dropped: int = 0
     interceptor_errors: int = 0
+    headers_dropped: int = 0
 
 
 class Counts:
@@ -35,7 +37,7 @@ class Counts:
 
     def _reset(self) -> None:
         self._lock = threading.RLock()
-        self._noted = self._exported = self._dropped = self._interceptor_errors = 0
+        self._noted = self._exported = self._dropped = self._interceptor_errors = self._headers_dropped = 0
         self._logged: set[tuple[str, str, str]] = set()
 
     def reset_after_fork(self) -> None:
@@ -54,6 +56,11 @@ class Counts:
         with self._lock:
             self._dropped += spans
 
+    def drop_headers(self) -> None:
+        """Count a record that went without what was added to its headers."""
+        with self._lock:
+            self._headers_dropped += 1
+
     def fail(self, whose: str, method: str, error: Exception) -> None:
         """Count an exception that is kept from the host; log the first of each kind with its traceback."""
         kind = (whose, method, type(error).__qualname__)
@@ -66,7 +73,7 @@ class Counts:
 
     def health(self) -> Health:
         with self._lock:
-            return Health(self._noted, self._exported, self._dropped, self._interceptor_errors)
+            return Health(self._noted, self._exported, self._dropped, self._interceptor_errors, self._headers_dropped)
 
 
 COUNTS = Counts()

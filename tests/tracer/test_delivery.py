@@ -21,7 +21,8 @@ from flowtrail.tracer.clients import known
 from flowtrail.tracer.clients.kafka_python import KafkaConsumer, KafkaProducer
 from flowtrail.tracer.clients.kafka_python.known import known_of
 from flowtrail.tracer.clients.known import everyone, is_known
-from flowtrail.tracer.record import Client
+from flowtrail.tracer.interceptor import Interceptor
+from flowtrail.tracer.record import Client, Header, Outgoing
 
 from .spans import Spans, attributes, wait_until
 
@@ -77,6 +78,58 @@ def test_without_acknowledgements_the_partition_is_known_and_the_offset_is_not(
     assert attributes(span)[names.PARTITION] == "0"
     assert names.OFFSET not in attributes(span)
     assert span.status.status_code is StatusCode.UNSET
+
+
+def test_a_send_is_as_long_as_its_record_waited_for_the_answer(spans: Spans, broker: EmbeddedBroker) -> None:
+    with producer_of(broker, linger_ms=150) as producer:
+        producer.partitions_for("orders")
+        producer.send("orders", b"value", partition=0).get(TIMEOUT_S)
+        span = spans.one("send orders")
+    assert span.start_time is not None
+    assert span.end_time is not None
+    assert span.end_time - span.start_time >= 150_000_000
+
+
+class AddsHeaders(Interceptor):
+    """Adds a header of this many bytes to every record."""
+
+    def __init__(self, value_bytes: int) -> None:
+        self.value = b"a" * value_bytes
+
+    def on_send(self, outgoing: Outgoing) -> list[Header]:
+        return [*outgoing.headers, ("added", self.value)]
+
+
+@pytest.mark.parametrize(
+    ("limit_bytes", "added_bytes", "left"),
+    [
+        (1000, 0, []),  # our context alone is too much
+        (1020, 20, ["added"]),  # with our context it is too much, with the interceptor's header it is not
+        (1000, 500, []),  # the interceptor's header is too much too
+    ],
+)
+def test_what_makes_a_record_too_large_is_left_out_our_context_first_and_counted(
+    spans: Spans, broker: EmbeddedBroker, limit_bytes: int, added_bytes: int, left: list[str]
+) -> None:
+    before, interceptor = flowtrail.health().headers_dropped, AddsHeaders(added_bytes)
+    if added_bytes:
+        flowtrail.add_interceptor(interceptor)
+    try:
+        with producer_of(broker, max_request_size=limit_bytes) as producer:
+            producer.send("large", b"v" * 900, partition=0).get(TIMEOUT_S)
+            with pytest.raises(kafka.errors.MessageSizeTooLargeError) as raised:
+                producer.send("large", b"v" * 2000, partition=0)
+    finally:
+        flowtrail.remove_interceptor(interceptor)
+    assert raised.value.__context__ is None
+    assert flowtrail.health().headers_dropped == before + 1
+    consumer = KafkaConsumer(
+        bootstrap_servers=broker.bootstrap_servers, auto_offset_reset="earliest", **KAFKA_PYTHON_OPTIONS
+    )
+    with consumer:
+        consumer.assign([kafka.TopicPartition("large", 0)])
+        record = next(consumer)
+    assert [name for name, _ in record.headers] == left
 
 
 def test_an_asynchronous_commit_that_the_broker_refuses_is_an_error(spans: Spans, broker: EmbeddedBroker) -> None:

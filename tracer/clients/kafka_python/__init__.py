@@ -7,6 +7,7 @@ makes one where there is none. A program that already uses kafka-python needs no
 puts the same functions into kafka-python's own classes.
 
     producer.py      send, from the call to the acknowledgement
+    transactions.py  from begin to the outcome
     consumer.py      poll and commit, and records that know through which client they came
     known.py         what is remembered of each client
     replacements.py  the methods that `instrument` puts in

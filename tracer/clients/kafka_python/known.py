@@ -12,6 +12,8 @@ from flowtrail.tracer.record import Client
 
 # Whose failures these are, in the log.
 WHERE: Final = "kafka-python"
+# Headers came with Kafka 0.11 (KIP-82).
+_FIRST_WITH_HEADERS: Final = (0, 11)
 
 
 class Known(known.Known):
@@ -32,6 +34,8 @@ class Known(known.Known):
         self._is_producer = is_producer
         # Without acknowledgements the client makes an answer up, with an offset that is not true.
         self.learns_offsets = config.get("acks") != 0
+        # It refuses headers when it speaks to an older broker; the version does not change once a client is made.
+        self.takes_headers = is_producer and config["api_version"] >= _FIRST_WITH_HEADERS
 
     def client(self) -> Client:
         """The cluster id comes with the first metadata, the member id with the first join.

@@ -1,30 +1,52 @@
-"""The traced producer: a span from the call of `send` to the acknowledgement."""
+"""The traced producer: a span from the call of `send` to the acknowledgement. Its length is the time in the queue."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 import kafka
 from kafka.errors import MessageSizeTooLargeError
+from kafka.future import Future
 
-from flowtrail.tracer.clients.known import is_known
+from flowtrail.tracer.clients.known import is_known, known_of
+from flowtrail.tracer.clients.lighter_headers import lighter_headers
 from flowtrail.tracer.counts import COUNTS
 from flowtrail.tracer.tracing import CHAIN
 from flowtrail.tracer.under_way import Sending
 
-from .known import WHERE, Known, known_of
+from .known import WHERE, Known
+from .transactions import (
+    abort_transaction,
+    begin_transaction,
+    commit_transaction,
+    outcome_at_close,
+    send_offsets_to_transaction,
+)
 
-# Headers came with Kafka 0.11 (KIP-82); kafka-python refuses them when it speaks to an older broker.
-_FIRST_WITH_HEADERS: Final = (0, 11)
+# kafka-python's own way to take both callbacks at once; without it there are two calls, at twice the cost.
+_HAS_ONE_CALL: Final = hasattr(Future, "_add_cb_eb")
 
 
 class KafkaProducer(kafka.KafkaProducer):  # type: ignore[misc]  # kafka-python has no types
-    """kafka-python's producer; a span for each send, from the call to the acknowledgement."""
+    """kafka-python's producer; a span for each send, from the call to the acknowledgement, and for each transaction."""
 
     def send(self, topic, value=None, key=None, headers=None, partition=None, timestamp_ms=None):  # type: ignore[no-untyped-def]
         return send(super().send, self, topic, value, key, headers, partition, timestamp_ms)
 
     def close(self, timeout=None, null_logger=False):  # type: ignore[no-untyped-def]
         return close(super().close, self, timeout, null_logger)
+
+    def begin_transaction(self):  # type: ignore[no-untyped-def]
+        return begin_transaction(super().begin_transaction, self)
+
+    def send_offsets_to_transaction(self, offsets, group_metadata):  # type: ignore[no-untyped-def]
+        return send_offsets_to_transaction(super().send_offsets_to_transaction, self, offsets, group_metadata)
+
+    def commit_transaction(self):  # type: ignore[no-untyped-def]
+        return commit_transaction(super().commit_transaction, self)
+
+    def abort_transaction(self):  # type: ignore[no-untyped-def]
+        return abort_transaction(super().abort_transaction, self)
 
 
 def send(
@@ -37,10 +59,13 @@ def send(
     partition: Any,
     timestamp_ms: Any,
 ) -> Any:
-    """Call the original `send` with the headers that the interceptors want, and tell them what became of it."""
+    """Call the original `send` with the headers that the interceptors want, and tell them what became of it.
+
+    It is at every record, so it takes few steps: this and the answer's part cost about a microsecond together.
+    """
     try:
-        known = known_of(producer)
-        can_carry = (headers is None or _is_sendable(headers)) and producer.config["api_version"] >= _FIRST_WITH_HEADERS
+        known = known_of(producer, Known)
+        can_carry = known.takes_headers and (headers is None or _is_sendable(headers))
         given = headers if can_carry else None
         sending = CHAIN.send(known.client(), topic, key, value, given, partition, timestamp_ms, known.transaction)
         known.unanswered.add(sending)
@@ -49,13 +74,26 @@ def send(
         COUNTS.fail(WHERE, "send", error)
         return original(topic, value, key, headers, partition, timestamp_ms)
     try:
-        future = _send_fitting(original, topic, value, key, headers, sent, partition, timestamp_ms)
+        if sent is headers:
+            future = original(topic, value, key, headers, partition, timestamp_ms)
+        else:
+            try:
+                future = original(topic, value, key, sent, partition, timestamp_ms)
+            except MessageSizeTooLargeError:  # refused before anything was kept
+                future = None
+            if future is None:
+                lighter = lighter_headers(sending, headers)
+                future = _send_lighter(original, topic, value, key, lighter, partition, timestamp_ms)
     except BaseException as error:
         known.answer(sending, error=error)
         raise
     try:
-        future.add_callback(lambda metadata: _acknowledge(known, sending, metadata))
-        future.add_errback(lambda error: known.answer(sending, error=error))
+        answer = partial(_answered, known, sending)
+        if _HAS_ONE_CALL:
+            future._add_cb_eb(answer, answer)
+        else:
+            future.add_callback(answer)
+            future.add_errback(answer)
     except Exception as error:
         COUNTS.fail(WHERE, "send", error)
     return future
@@ -69,36 +107,38 @@ def close(original: Callable[..., Any], producer: Any, timeout: Any, null_logger
         try:
             # A close that failed to flush leaves the producer open, and the answers may still come.
             if producer._closed and is_known(producer):
-                known_of(producer).give_up()
+                known_of(producer, Known).give_up(outcome_at_close(producer))
         except Exception as error:
             COUNTS.fail(WHERE, "close", error)
 
 
-def _send_fitting(
-    original: Callable[..., Any],
-    topic: Any,
-    value: Any,
-    key: Any,
-    headers: Any,
-    sent: Any,
-    partition: Any,
-    timestamp_ms: Any,
+def _send_lighter(
+    original: Callable[..., Any], topic: Any, value: Any, key: Any, lighter: Any, partition: Any, timestamp_ms: Any
 ) -> Any:
-    """Send with our headers, and without them when they are what makes the record too large: the record comes first."""
-    if sent is not headers:
+    """Send a record that was too large with less in its headers; the last refusal is the program's to see."""
+    *others, last = lighter
+    for headers in others:
         try:
-            return original(topic, value, key, sent, partition, timestamp_ms)
+            future = original(topic, value, key, headers, partition, timestamp_ms)
         except MessageSizeTooLargeError:
-            pass  # refused before anything was kept; the caller's own record decides below
-    return original(topic, value, key, headers, partition, timestamp_ms)
+            continue
+        COUNTS.drop_headers()
+        return future
+    future = original(topic, value, key, last, partition, timestamp_ms)
+    COUNTS.drop_headers()
+    return future
 
 
-def _acknowledge(known: Known, sending: Sending, metadata: Any) -> None:
+def _answered(known: Known, sending: Sending, answer: Any) -> None:
+    """Take what a future holds: the record's metadata, or the error. Runs on the client's own thread."""
     try:
-        offset, timestamp_ms = metadata.offset, metadata.timestamp
+        if isinstance(answer, BaseException):
+            known.answer(sending, error=answer)
+            return
+        offset, timestamp_ms = answer.offset, answer.timestamp
         known.answer(
             sending,
-            metadata.partition,
+            answer.partition,
             offset if known.learns_offsets and offset is not None and offset >= 0 else None,
             timestamp_ms if timestamp_ms is not None and timestamp_ms >= 0 else None,
         )

@@ -4,14 +4,17 @@ Our subclasses call the originals and trace for themselves; for them a replaceme
 traced twice. Switched off, it calls the original and no more.
 """
 
-from typing import Final
+from collections.abc import Callable
+from typing import Any, Final
 
 import kafka
 
 from flowtrail.tracer.clients.methods import Methods, Replacement
+from flowtrail.tracer.clients.switch import Switch
 
 from .consumer import KafkaConsumer, commit, commit_async, poll
 from .producer import KafkaProducer, close, send
+from .transactions import abort_transaction, begin_transaction, commit_transaction, send_offsets_to_transaction
 
 
 def _replace_send(original, switch):  # type: ignore[no-untyped-def]
@@ -32,6 +35,31 @@ def _replace_close(original, switch):  # type: ignore[no-untyped-def]
         return close(bound, self, timeout, null_logger)
 
     return close_traced
+
+
+def _replace_send_offsets(original, switch):  # type: ignore[no-untyped-def]
+    def send_offsets_traced(self, offsets, group_metadata):  # type: ignore[no-untyped-def]
+        bound = original.__get__(self)
+        if isinstance(self, KafkaProducer) or not switch.is_on:
+            return bound(offsets, group_metadata)
+        return send_offsets_to_transaction(bound, self, offsets, group_metadata)
+
+    return send_offsets_traced
+
+
+def _replace_step(step: Callable[[Callable[..., Any], Any], Any]) -> Callable[[Any, Switch], Callable[..., Any]]:
+    """For the steps of a transaction that take no arguments."""
+
+    def replace(original: Any, switch: Switch) -> Callable[..., Any]:
+        def step_traced(self):  # type: ignore[no-untyped-def]
+            bound = original.__get__(self)
+            if isinstance(self, KafkaProducer) or not switch.is_on:
+                return bound()
+            return step(bound, self)
+
+        return step_traced
+
+    return replace
 
 
 def _replace_poll(original, switch):  # type: ignore[no-untyped-def]
@@ -67,6 +95,10 @@ def _replace_commit_async(original, switch):  # type: ignore[no-untyped-def]
 REPLACEMENTS: Final[tuple[Replacement, ...]] = (
     (kafka.KafkaProducer, "send", _replace_send),
     (kafka.KafkaProducer, "close", _replace_close),
+    (kafka.KafkaProducer, "begin_transaction", _replace_step(begin_transaction)),
+    (kafka.KafkaProducer, "send_offsets_to_transaction", _replace_send_offsets),
+    (kafka.KafkaProducer, "commit_transaction", _replace_step(commit_transaction)),
+    (kafka.KafkaProducer, "abort_transaction", _replace_step(abort_transaction)),
     (kafka.KafkaConsumer, "poll", _replace_poll),
     (kafka.KafkaConsumer, "commit", _replace_commit),
     (kafka.KafkaConsumer, "commit_async", _replace_commit_async),
