@@ -10,6 +10,8 @@ import pytest
 from benchmarks.collector_away import LEAST_RATIO, Round, problems
 from benchmarks.durability import Result as Durability
 from benchmarks.export_outage import Result as ExportOutage
+from benchmarks.tracer import Case, Measured, Outcome, cases, report, summary
+from benchmarks.tracer import problems as tracer_problems
 
 FOLDER = Path(__file__).parent.parent.parent / "benchmarks"
 # Programs that benchmarks start; each is run by one of them, never by a person.
@@ -93,3 +95,65 @@ def test_an_outage_that_loses_or_doubles_something_is_not_right() -> None:
     assert RIGHT.is_right
     for wrong in ({"missing": 1}, {"twice": 2000}, {"sent": 0}, {"api_answers": 0}, {"api_failures": 1}):
         assert not replace(RIGHT, **wrong).is_right
+
+
+def traced(caller_us: float, process_us: float) -> Outcome:
+    """A case whose 500 records made 500 spans."""
+    bare_us, added_us = {"caller": 9.0, "process": 13.0}, {"caller": caller_us, "process": process_us}
+    return Outcome(bare_us, added_us, records=500, received=500, noted=500, exported=500)
+
+
+SENT = Case("kafka-python", "send", "flowtrail")
+BESIDE = SENT._replace(variant="contrib")
+BARE = SENT._replace(variant="bare")
+COST: Measured = {
+    BARE: [replace(traced(0.1, 0.2), received=0)] * 3,
+    SENT: [traced(4, 8), traced(5, 8), traced(4, 10)],
+    BESIDE: [traced(40, 80), traced(40, 72), traced(44, 80)],
+}
+
+
+def test_a_ratio_is_what_the_other_adds_over_what_flowtrail_adds_and_has_a_spread() -> None:
+    figures = summary(COST)
+    assert figures["ratios"] == {"kafka-python.send.caller": 10, "kafka-python.send.process": 9}
+    assert figures["spread"]["kafka-python.send.caller"] == [8, 11]
+    assert figures["us"]["kafka-python.send.caller.bare"] == 9
+    assert figures["us"]["kafka-python.send.caller.noise"] == 0.1
+    assert figures["us"]["kafka-python.send.process.contrib"] == 80
+
+
+def test_what_made_no_spans_has_no_figures_since_not_to_trace_costs_nothing() -> None:
+    figures = summary({**COST, SENT: [replace(traced(0, 0), received=0, noted=0, exported=0)] * 3})
+    assert figures["ratios"] == {}
+    assert "kafka-python.send.caller.flowtrail" not in figures["us"]
+    lines = report(
+        {**figures, "import_ms": {"flowtrail_ms": 1}, "memory_mb": {"flowtrail": 21}},
+        ["kafka-python"],
+        ("bare", "flowtrail", "contrib"),
+    )
+    assert any("kafka-python.send.caller" in line and "not measured" in line for line in lines)
+    assert any("full queue" in line and "missed" in line for line in lines)
+
+
+def test_spans_that_are_missing_or_lost_are_a_problem_of_the_measurement() -> None:
+    assert tracer_problems(COST) == []
+    right = traced(4, 8)
+    for case, wrong in (
+        (BARE, replace(right, received=1)),
+        (SENT, replace(right, dropped=1)),
+        (SENT, replace(right, received=499)),
+        (SENT, replace(right, exported=499)),
+        (SENT, replace(right, records=501)),
+        (BESIDE, replace(right, received=499)),
+        (Case("aiokafka", "consume", "ddtrace"), replace(right, received=0)),
+        (Case("aiokafka", "consume", "contrib"), replace(right, received=499)),
+    ):
+        assert len(tracer_problems({case: [wrong]})) == 1, (case, wrong)
+
+
+def test_each_client_is_measured_beside_its_peers_where_they_know_it() -> None:
+    compared = list(cases(["kafka-python", "aiokafka"], ("bare", "header", "flowtrail", "contrib", "ddtrace")))
+    assert Case("kafka-python", "send", "ddtrace") not in compared
+    assert Case("aiokafka", "consume", "ddtrace") in compared
+    assert Case("aiokafka", "consume", "header") not in compared
+    assert len(compared) == len(set(compared)) == 16
