@@ -59,6 +59,8 @@ ORIGINAL_PARTITION: Final = "flowtrail.original.partition"
 ORIGINAL_OFFSET: Final = "flowtrail.original.offset"
 DELIVERY_ATTEMPT: Final = "flowtrail.delivery_attempt"
 LAST_ERROR_TYPE: Final = "flowtrail.last_error.type"
+# "retry" or "dead_letter": by Flowtrail's own `retry_to` and `dead_letter_to`, so it is known and not guessed.
+FORWARDED: Final = "flowtrail.forwarded"
 
 # On `poll` spans, events at the time when they happened: what befell the consumer since the last poll that returned
 # records. A seek tells topic, partition and offset, or where to (SEEK_TO); partitions that were assigned, revoked or
