@@ -51,14 +51,15 @@ class Inferred:
     its own task comes back.
     """
 
-    __slots__ = ("__weakref__", "_clients", "_in_hand", "_is_on", "_lost_in_a_row", "_strays")
+    __slots__ = ("__weakref__", "_client", "_clients", "_in_hand", "_is_on", "_lost_in_a_row", "_strays")
 
     def __init__(self) -> None:
-        # By id, so that taking one out is one step, and each work is ended by one thread alone. Weak: a work lives as
-        # long as a context knows it.
-        self._in_hand: dict[int, weakref.ref[_Work]] = {}
+        # The spans of each work that is not over, by the work's id. Taking them out is one step, so that one thread
+        # alone ends them. Not the work: that lives as long as a context knows it.
+        self._in_hand: dict[int, list[Span]] = {}
         self._strays: list[_Stray] = []
         # Those that its records name; held, so that their ids stay theirs.
+        self._client: Client | None = None
         self._clients: list[Client] = []
         self._is_on = True
         self._lost_in_a_row = 0
@@ -66,7 +67,7 @@ class Inferred:
     def begin(self, records: Sequence[Received], is_batch: bool) -> None:
         """Begin the work on what a poll returned; nothing for no records. `is_batch`: the poll was for several."""
         try:
-            if self._is_on and records and CONFIGURATION.now.infer_processing and not is_suppressed():
+            if self._is_on and records and CONFIGURATION.now.infer_processing:
                 self._begin(records, is_batch)
         except Exception as error:
             COUNTS.fail("inferred processing", "begin", error)
@@ -85,15 +86,18 @@ class Inferred:
     def let_go(self) -> None:
         """Leave unfinished whatever is in hand: the client closed, was let go, or the process is about to exit."""
         try:
-            for spans in self._take_all():
+            in_hand, strays = self._forget()
+            for spans in in_hand:
                 _leave_unfinished(spans)
+            for stray in strays:
+                _leave_unfinished(stray.spans)
             _put_back(context.get_current())
         except Exception as error:
             COUNTS.fail("inferred processing", "let_go", error)
 
     def forget(self) -> None:
         """Drop what is in hand; its spans are never ended, and so never exported."""
-        self._take_all()
+        self._forget()
 
     def replace(self) -> None:
         """The program says itself what it processes: forget what is in hand, and infer nothing any more."""
@@ -101,27 +105,35 @@ class Inferred:
         self.forget()
         _put_back(context.get_current())
 
+    def is_in_hand(self, work: "_Work") -> bool:
+        return id(work) in self._in_hand
+
     def stray(self, work: "_Work") -> None:
         """Keep the spans of a work that no context knows any more, until it is seen who comes back."""
-        if self._take(work):
-            self._strays.append(_Stray(work.spans, work.flow))
+        spans = self._in_hand.pop(id(work), None)
+        if spans is not None:
+            self._strays.append(_Stray(spans, work.thread, work.task))
 
     def _begin(self, records: Sequence[Received], is_batch: bool) -> None:
-        client = records[0].client
-        if not self._clients or client is not self._clients[-1]:
-            self._meet(client)
         outside = context.get_current()
-        if _WORK in outside:
-            outside = _without_ended(outside)
-            context.attach(_without_any(outside))
+        if outside:  # most often there is nothing in it
+            if is_suppressed():
+                return
+            if _WORK in outside:
+                outside = _without_ended(outside)
+                context.attach(_without_any(outside))
+        client = records[0].client
+        if client is not self._client:
+            self._meet(client)
         spans, inside = TRACING.start_process(client, records, is_batch=is_batch, is_inferred=True)
         work = _Work(self, spans, records, outside, id(inside))
         # Nobody has it yet: adding the key in place saves a copy for every record.
         dict.__setitem__(inside, _WORK, work)
-        self._in_hand[id(work)] = weakref.ref(work)
+        self._in_hand[id(work)] = spans
         context.attach(inside)
 
     def _meet(self, client: Client) -> None:
+        self._client = client
         self._clients.append(client)
         _BY_CLIENT[id(client)] = self
         if len(self._clients) > _MOST_CLIENTS:
@@ -131,17 +143,18 @@ class Inferred:
         work = _work_of(current)
         while work is not None and work.owner is not self:
             work = _work_of(work.outside)
-        if work is not None and self._take(work):
-            self._lost_in_a_row = 0
-            end_process(work.spans, None)
+        spans = None if work is None else self._in_hand.pop(id(work), None)
         _put_back(current)
+        if spans is not None:
+            self._lost_in_a_row = 0
+            end_process(spans, None)
 
     def _end_strays(self) -> None:
         """End those well whose own thread, and task, came back; nobody else comes back for the others."""
         strays, self._strays = self._strays, []
-        here = _Flow.current()
+        thread, task = threading.get_ident(), _task()
         for stray in strays:
-            if stray.flow == here:
+            if stray.thread == thread and stray.task == task:
                 self._lost_in_a_row = 0
                 end_process(stray.spans, None)
                 continue
@@ -154,45 +167,27 @@ class Inferred:
                     "any more, say it by flowtrail.process"
                 )
 
-    def _take(self, work: "_Work") -> bool:
-        """Whether it was still in hand; then it is the caller's to end."""
-        work.is_over = True
-        return self._in_hand.pop(id(work), None) is not None
-
-    def _take_all(self) -> list[list[Span]]:
-        works = [reference() for reference in list(self._in_hand.values())]
-        taken = [work.spans for work in works if work is not None and self._take(work)]
+    def _forget(self) -> "tuple[list[list[Span]], list[_Stray]]":
+        in_hand = [self._in_hand.pop(number, []) for number in list(self._in_hand)]
         strays, self._strays = self._strays, []
-        return taken + [stray.spans for stray in strays]
-
-
-class _Flow(NamedTuple):
-    """A thread, and the task that runs in it. Weak, since a task's id is soon another's; None without a task."""
-
-    thread: int
-    task: "weakref.ref[asyncio.Task[Any]] | None"
-
-    @classmethod
-    def current(cls) -> "_Flow":
-        loop = asyncio._get_running_loop()
-        task = None if loop is None else asyncio.current_task(loop)
-        return cls(threading.get_ident(), None if task is None else weakref.ref(task))
+        return in_hand, strays
 
 
 class _Stray(NamedTuple):
     """Spans whose context is gone: it was attached in the midst of a block that put an older one back.
 
-    The block may be one around poll and work together, in a loop of its own; then its thread comes back all the same.
+    The block may be one around poll and work together, in a loop of its own: then its thread, or task, comes back.
     """
 
     spans: list[Span]
-    flow: _Flow
+    thread: int
+    task: "weakref.ref[asyncio.Task[Any]] | None"
 
 
 class _Work:
     """What a loop's body, or the code between two polls, has in hand. Only the contexts that know it hold it."""
 
-    __slots__ = ("__weakref__", "flow", "inside_id", "is_over", "outside", "owner", "records", "spans")
+    __slots__ = ("inside_id", "outside", "owner", "records", "spans", "task", "thread")
 
     def __init__(
         self, owner: Inferred, spans: list[Span], records: Sequence[Received], outside: Context, inside_id: int
@@ -203,13 +198,20 @@ class _Work:
         self.outside = outside
         # The context that was made for it, not one that the program derived from that. By id: it holds this object.
         self.inside_id = inside_id
-        self.flow = _Flow.current()
-        self.is_over = False
+        self.thread = threading.get_ident()
+        self.task = _task()
 
     def __del__(self, is_finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
         # Once the interpreter takes itself apart, modules may have lost their names; bound early for the same reason.
-        if not self.is_over and not is_finalizing():
+        if not is_finalizing():
             self.owner.stray(self)
+
+
+def _task() -> "weakref.ref[asyncio.Task[Any]] | None":
+    """The task that runs in this thread, None without one. Weak: its id is soon another's."""
+    loop = asyncio._get_running_loop()
+    task = None if loop is None else asyncio.current_task(loop)
+    return None if task is None else weakref.ref(task)
 
 
 # By the id of the client that a record names. Each `Inferred` holds its clients.
@@ -249,7 +251,7 @@ def _leave_unfinished(spans: Sequence[Span]) -> None:
 def _put_back(current: Context) -> None:
     """Make the context of a work that is over give way to the one around it; what the program attached stays."""
     work = _work_of(current)
-    if work is not None and work.is_over and work.inside_id == id(current):
+    if work is not None and work.inside_id == id(current) and not work.owner.is_in_hand(work):
         context.attach(_without_ended(work.outside))
 
 
@@ -257,11 +259,11 @@ def _without_ended(found: Context) -> Context:
     """The context without works that are over. Those that it keeps hold no such ones either: else each would hold the
     one before it, as long as the program runs.
     """
-    work = _work_of(found)
+    work = _work_of(found) if found else None
     if work is None:
         return found
     work.outside = _without_ended(work.outside)
-    return _around(found, work) if work.is_over else found
+    return found if work.owner.is_in_hand(work) else _around(found, work)
 
 
 def _without_any(found: Context) -> Context:
