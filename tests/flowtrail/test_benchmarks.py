@@ -12,10 +12,13 @@ from benchmarks.durability import Result as Durability
 from benchmarks.export_outage import Result as ExportOutage
 from benchmarks.tracer import Case, Measured, Outcome, cases, report, summary
 from benchmarks.tracer import problems as tracer_problems
+from benchmarks.tracer_soak import MOST_GROWN_MB, grown_mb
+from benchmarks.tracer_soak import Result as Soak
+from benchmarks.tracer_soak import problems as soak_problems
 
 FOLDER = Path(__file__).parent.parent.parent / "benchmarks"
 # Programs that benchmarks start; each is run by one of them, never by a person.
-PARTS = {"bare_receiver.py", "collector_process.py", "otlp_load.py"}
+PARTS = {"bare_receiver.py", "collector_process.py", "otlp_load.py", "soak_worker.py"}
 BENCHMARKS = sorted(path.name for path in FOLDER.glob("[a-z]*.py") if path.name not in PARTS)
 
 
@@ -157,3 +160,43 @@ def test_each_client_is_measured_beside_its_peers_where_they_know_it() -> None:
     assert Case("aiokafka", "consume", "ddtrace") in compared
     assert Case("aiokafka", "consume", "header") not in compared
     assert len(compared) == len(set(compared)) == 16
+
+
+SOAKED = Soak(
+    client="kafka-python",
+    events=1000,
+    taken=1000,
+    took_s=1.0,
+    noted=1010,
+    exported=1000,
+    dropped=10,
+    received=1000,
+    kept_errors=0,
+    peak_mb=60.0,
+    grown_mb=0.1,
+)
+
+
+def test_a_soak_whose_spans_are_all_accounted_for_is_no_problem() -> None:
+    assert soak_problems([SOAKED]) == []
+
+
+@pytest.mark.parametrize(
+    ("wrong", "problem"),
+    [
+        ({"taken": 999}, "999 of 1000 events came back"),
+        ({"noted": 10, "exported": 10, "dropped": 0, "received": 10}, "1000 events have 10 spans"),
+        ({"dropped": 9}, "1010 spans, 1000 exported and 9 dropped"),
+        ({"received": 1001}, "1000 spans count as exported, and 1001 arrived"),
+        ({"kept_errors": 1}, "1 exceptions were kept"),
+        ({"grown_mb": MOST_GROWN_MB + 1}, "memory grew by 9.0 MB"),
+    ],
+)
+def test_what_a_soak_must_not_show_is_a_problem(wrong: dict[str, float], problem: str) -> None:
+    (found,) = soak_problems([replace(SOAKED, **wrong)])  # type: ignore[arg-type]  # one field at a time
+    assert problem in found
+
+
+def test_memory_grows_from_the_second_quarter_of_a_run_to_its_last() -> None:
+    assert grown_mb([10.0, 50.0, 50.0, 51.0, 51.0, 51.0, 52.0, 52.0]) == 1.5
+    assert grown_mb([50.0, 60.0, 70.0]) == 0.0
