@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -25,15 +24,3 @@ def kafka() -> Iterator[KafkaBroker]:
         pytest.skip(str(missing))
     yield broker
     broker.stop()
-
-
-@pytest.fixture
-def bootstrap_servers(kafka: KafkaBroker) -> str:
-    """The broker that the tracer's contract runs against."""
-    return kafka.bootstrap_servers
-
-
-@pytest.fixture
-def client_options() -> dict[str, Any]:
-    """What kafka-python must be told on this broker: nothing."""
-    return {}

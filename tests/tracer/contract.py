@@ -1,114 +1,94 @@
-"""What a traced Kafka client does, on any broker: one class of sentences.
+"""What a traced Kafka client does, whatever the library and the broker: the sentences, in one file.
 
-A suite inherits `TracedClientContract` and gives two fixtures: `bootstrap_servers: str`, and `client_options: dict`
-that every client is made with. Each sentence is held by the subclasses, and by kafka-python's own classes after
-`instrument`. Topics must appear on first use.
+`TracedClientContract` holds on any broker, `TracedGroupContract` on those where groups are quick and whole: Apache
+Kafka. A suite inherits them and gives one fixture, `broker: Broker`. Each sentence is held by every library's driver
+(`drivers/`), by our subclasses and by the library's own classes after `instrument`. What a library cannot do, its
+driver says, with the reason; those sentences are shown as skipped by it. Topics must appear on first use.
 """
 
-import inspect
+import gc
 import threading
 import uuid
 import weakref
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
-import kafka
 import pytest
-from kafka.consumer.fetcher import ConsumerRecord
-from kafka.errors import MessageSizeTooLargeError
-from opentelemetry import baggage, context, trace
-from opentelemetry.sdk.trace import SpanLimits
+from opentelemetry import baggage, context, propagate, trace
+from opentelemetry.propagators.b3 import B3MultiFormat
+from opentelemetry.sdk.trace import ReadableSpan, SpanLimits
 from opentelemetry.sdk.trace.sampling import Decision, Sampler, SamplingResult
 from opentelemetry.trace import SpanKind, StatusCode
 
 import flowtrail
 from flowtrail.tracer import attributes as names
-from flowtrail.tracer.clients import kafka_python
-from flowtrail.tracer.clients.known import is_known
-from flowtrail.tracer.interceptor import Interceptor
+from flowtrail.tracer.interceptor import ABORTED, COMMITTED, Interceptor
 from flowtrail.tracer.record import Acknowledged, Committed, Header, Outgoing, Polled
 
+from .drivers import DRIVERS
+from .drivers.driver import Ability, Broker, DrivenConsumer, DrivenProducer, Driver, Look, Place, Way
 from .spans import Spans, attributes, link_attributes, linked, parent_id, span_id, trace_id, wait_until
+from .traced import Traced
 
-TIMEOUT_S = 20
+WAYS: tuple[Way, ...] = ("subclass", "instrumented")
+
+
+def needs(*abilities: Ability) -> pytest.MarkDecorator:
+    """The sentence is about something that not every library can do."""
+    return pytest.mark.needs(*abilities)
 
 
 # kafka-python leaves it to the garbage collector to close some of its sockets.
 @pytest.mark.filterwarnings("ignore:Exception ignored in. <socket.socket:pytest.PytestUnraisableExceptionWarning")
-class TracedClientContract:
-    """Inherit it as `class TestOn…(TracedClientContract)`."""
+class Contract:
+    """The fixtures of the sentences."""
 
-    @pytest.fixture(params=["subclass", "instrumented"])
-    def way(self, request: pytest.FixtureRequest) -> str:
-        return str(request.param)
+    @pytest.fixture(params=DRIVERS, ids=[kind.name for kind in DRIVERS])
+    def driver(self, request: pytest.FixtureRequest, broker: Broker) -> Driver:
+        kind: type[Driver] = request.param
+        marker = request.node.get_closest_marker("needs")
+        for ability in marker.args if marker else ():
+            if ability not in kind.can:
+                pytest.skip(f"{kind.name}: {kind.cannot[ability]}")
+        return kind(broker)
 
-    @pytest.fixture
-    def spans(self, way: str) -> Iterator[Spans]:
-        """Where the spans of a test go; the clients are traced while it runs."""
-        spans = Spans()
-        if way == "instrumented":
-            flowtrail.instrument(tracer_provider=spans.provider)
-        else:
-            flowtrail.set_up(tracer_provider=spans.provider)
-        yield spans
-        flowtrail.uninstrument()
-
-    @pytest.fixture
-    def opened(self, spans: Spans) -> Iterator[ExitStack]:
-        """Clients that are closed at the end of a test, while they are still traced."""
-        with ExitStack() as stack:
-            yield stack
+    @pytest.fixture(params=WAYS)
+    def traced(self, request: pytest.FixtureRequest, driver: Driver) -> Iterator[Traced]:
+        """The library's clients, traced while a test runs."""
+        with Traced(driver, request.param, Spans()) as traced:
+            yield traced
 
     @pytest.fixture
-    def make_producer(
-        self, way: str, opened: ExitStack, bootstrap_servers: str, client_options: dict[str, Any]
-    ) -> Callable[..., Any]:
-        kind = kafka.KafkaProducer if way == "instrumented" else kafka_python.KafkaProducer
-
-        def make(**options: Any) -> Any:
-            producer = kind(**{"bootstrap_servers": bootstrap_servers} | client_options | options)
-            opened.callback(producer.close, timeout=5)
-            return producer
-
-        return make
+    def spans(self, traced: Traced) -> Spans:
+        """Where the spans of a test go."""
+        return traced.spans
 
     @pytest.fixture
-    def make_consumer(
-        self, way: str, opened: ExitStack, bootstrap_servers: str, client_options: dict[str, Any]
-    ) -> Callable[..., Any]:
-        kind = kafka.KafkaConsumer if way == "instrumented" else kafka_python.KafkaConsumer
-
-        def make(topic: str, **options: Any) -> Any:
-            given = {"bootstrap_servers": bootstrap_servers, "auto_offset_reset": "earliest"}
-            consumer = kind(**given | client_options | options)
-            opened.callback(consumer.close, timeout_ms=5000)
-            consumer.assign([kafka.TopicPartition(topic, 0)])
-            return consumer
-
-        return make
-
-    @pytest.fixture
-    def producer(self, make_producer: Callable[..., Any]) -> Any:
-        return make_producer()
+    def producer(self, traced: Traced) -> DrivenProducer:
+        return traced.producer()
 
     @pytest.fixture
     def topic(self) -> str:
         return f"topic-{uuid.uuid4().hex[:12]}"
 
+
+class TracedClientContract(Contract):
+    """Inherit it as `class TestOn…(TracedClientContract)`."""
+
     # Sending
 
     def test_a_send_is_a_producer_span_that_says_where_the_record_lies(
-        self, spans: Spans, make_producer: Callable[..., Any], topic: str, bootstrap_servers: str
+        self, traced: Traced, spans: Spans, topic: str, broker: Broker
     ) -> None:
-        producer = make_producer(client_id="till-4")
-        stored = producer.send(topic, b"value", key=b"order-7", partition=0).get(TIMEOUT_S)
+        producer = traced.producer(client_id="till-4")
+        stored = producer.send(topic, b"value", key=b"order-7", partition=0)
         span = spans.one(f"send {topic}")
         assert span.kind is SpanKind.PRODUCER
         assert span.status.status_code is StatusCode.UNSET
-        host, port = bootstrap_servers.split(",")[0].rsplit(":", 1)
+        host, port = broker.bootstrap_servers.split(",")[0].rsplit(":", 1)
         found = attributes(span)
-        assert found.pop(names.CLUSTER_ID)
+        assert bool(found.pop(names.CLUSTER_ID, None)) == (Ability.CLUSTER_ID in traced.driver.can)
         assert found == {
             names.SYSTEM: "kafka",
             names.OPERATION_NAME: "send",
@@ -122,212 +102,350 @@ class TracedClientContract:
             names.SERVER_PORT: int(port),
         }
 
-    def test_the_record_carries_the_context_of_its_send(
-        self, spans: Spans, producer: Any, make_consumer: Callable[..., Any], topic: str
+    def test_a_send_lasts_until_the_broker_answered(self, traced: Traced, spans: Spans, topic: str) -> None:
+        producer = traced.producer(linger_ms=60)
+        producer.send(topic, b"value", partition=0)  # whatever is looked up once is
+        producer.send(topic, b"value", partition=0)
+        span = spans.wait(f"send {topic}", 2)[1]
+        assert _length_ms(span) >= 50
+
+    def test_the_partition_on_a_send_is_the_one_where_the_record_lies(
+        self, traced: Traced, spans: Spans, topic: str
     ) -> None:
-        producer.send(topic, b"value", partition=0).get(TIMEOUT_S)
-        (record,) = _polled(make_consumer(topic))
-        ((name, value),) = record.headers
+        producer = traced.producer()
+        stored = [producer.send(topic, b"value", key=f"order-{number}".encode()) for number in range(12)]
+        found = [attributes(span) for span in spans.wait(f"send {topic}", 12)]
+        assert [(each[names.PARTITION], each[names.OFFSET]) for each in found] == [
+            (str(partition), offset) for partition, offset in stored
+        ]
+
+    def test_the_record_carries_the_context_of_its_send(
+        self, traced: Traced, spans: Spans, producer: DrivenProducer, topic: str
+    ) -> None:
+        producer.send(topic, b"value", partition=0)
+        (record,) = traced.polled(traced.consumer(topic))
+        ((name, value),) = traced.driver.headers(record)
         sent = spans.one(f"send {topic}")
         assert name == "traceparent"
+        assert value is not None
         assert value.decode().split("-")[1:3] == [f"{trace_id(sent):032x}", f"{span_id(sent):016x}"]
 
     def test_every_argument_of_send_may_be_given_by_position(
-        self, spans: Spans, producer: Any, make_consumer: Callable[..., Any], topic: str
+        self, traced: Traced, producer: DrivenProducer, topic: str
     ) -> None:
-        producer.send(topic, b"value", b"key", [("colour", b"red")], 0, 1_700_000_000_000).get(TIMEOUT_S)
-        (record,) = _polled(make_consumer(topic))
-        assert (record.key, record.value, record.timestamp) == (b"key", b"value", 1_700_000_000_000)
-        assert record.headers[0] == ("colour", b"red")
-        assert record.headers[1][0] == "traceparent"
+        producer.send_by_position(topic, b"value", b"key", [("colour", b"red")], 0, 1_700_000_000_000)
+        (record,) = traced.polled(traced.consumer(topic))
+        driver = traced.driver
+        assert (driver.key(record), driver.value(record)) == (b"key", b"value")
+        assert driver.timestamp_ms(record) == 1_700_000_000_000
+        assert [name for name, _ in driver.headers(record)] == ["colour", "traceparent"]
 
     def test_a_header_list_that_is_sent_again_and_again_stays_as_it_was(
-        self, spans: Spans, producer: Any, make_consumer: Callable[..., Any], topic: str
+        self, traced: Traced, spans: Spans, producer: DrivenProducer, topic: str
     ) -> None:
         headers = [("colour", b"red")]
         for _ in range(3):
-            producer.send(topic, b"value", headers=headers, partition=0).get(TIMEOUT_S)
+            producer.send(topic, b"value", headers=headers, partition=0)
         assert headers == [("colour", b"red")]
-        records = _polled(make_consumer(topic), 3)
-        carried = [_carried(record) for record in records]
+        records = traced.polled(traced.consumer(topic), 3)
+        carried = [traced.carried(record) for record in records]
         assert carried == [[span_id(span)] for span in spans.wait(f"send {topic}", 3)]
 
     def test_a_record_without_a_value_is_a_tombstone_on_both_sides(
-        self, spans: Spans, producer: Any, make_consumer: Callable[..., Any], topic: str
+        self, traced: Traced, spans: Spans, producer: DrivenProducer, topic: str
     ) -> None:
-        producer.send(topic, key=b"gone", partition=0).get(TIMEOUT_S)
-        (record,) = _polled(make_consumer(topic))
+        producer.send(topic, key=b"gone", partition=0)
+        (record,) = traced.polled(traced.consumer(topic))
         with flowtrail.process(record):
             pass
         for name in (f"send {topic}", f"process {topic}"):
             assert attributes(spans.one(name))[names.TOMBSTONE] is True
+        assert traced.of_links(f"poll {topic}", 1)[0][names.TOMBSTONE] is True
 
-    def test_a_key_that_is_no_text_is_left_out(self, spans: Spans, producer: Any, topic: str) -> None:
-        producer.send(topic, b"value", key=b"\xff\xfe", partition=0).get(TIMEOUT_S)
+    def test_a_key_that_is_no_text_is_left_out(self, spans: Spans, producer: DrivenProducer, topic: str) -> None:
+        producer.send(topic, b"value", key=b"\xff\xfe", partition=0)
         assert names.KEY not in attributes(spans.one(f"send {topic}"))
 
-    def test_what_is_known_before_a_send_is_known_to_the_sampler(
-        self, way: str, make_producer: Callable[..., Any], topic: str
-    ) -> None:
+    def test_what_is_known_before_a_send_is_known_to_the_sampler(self, traced: Traced, topic: str) -> None:
         sampler = _Remembering()
-        flowtrail.set_up(tracer_provider=Spans(sampler=sampler).provider)
-        make_producer().send(topic, b"value", key=b"order-7", partition=0).get(TIMEOUT_S)
+        traced.send_spans_to(Spans(sampler=sampler))
+        traced.producer().send(topic, b"value", key=b"order-7", partition=0)
         known = {names.SYSTEM, names.OPERATION_NAME, names.OPERATION_TYPE, names.TOPIC, names.PARTITION}
         assert known | {names.KEY, names.SERVER_ADDRESS} <= sampler.seen[f"send {topic}"]
 
-    def test_a_record_that_is_too_large_is_refused_by_the_clients_own_error(
-        self, spans: Spans, make_producer: Callable[..., Any], topic: str
-    ) -> None:
-        producer = make_producer(max_request_size=1000)
-        producer.partitions_for(topic)
-        with pytest.raises(MessageSizeTooLargeError, match="The message is"):
-            producer.send(topic, b"v" * 2000, partition=0)
-        span = spans.one(f"send {topic}")
-        assert span.status.status_code is StatusCode.ERROR
-        assert attributes(span)[names.ERROR_TYPE] == "kafka.errors.MessageSizeTooLargeError"
-        assert names.OFFSET not in attributes(span)
-
     def test_a_record_that_only_our_header_makes_too_large_is_sent_without_it(
-        self, spans: Spans, make_producer: Callable[..., Any], make_consumer: Callable[..., Any], topic: str
+        self, traced: Traced, spans: Spans, topic: str
     ) -> None:
-        make_producer().send(topic, b"v" * 900, partition=0).get(TIMEOUT_S)
-        consumer = make_consumer(topic)
-        _polled(consumer)
-        make_producer(max_request_size=1000).send(topic, b"v" * 900, partition=0).get(TIMEOUT_S)
-        (record,) = _polled(consumer)
-        assert record.headers == []
-        assert spans.wait(f"send {topic}", 2)[1].status.status_code is StatusCode.UNSET
+        producer = traced.producer(longest_request_bytes=1000)
+        with _suppressed():
+            sizes = [size for size in range(800, 1000, 8) if _takes(producer, topic, size)]
+        producer.send(topic, b"v" * sizes[-1], partition=0)
+        record = traced.polled(traced.consumer(topic), len(sizes) + 1)[-1]
+        assert traced.driver.headers(record) == []
+        assert spans.one(f"send {topic}").status.status_code is StatusCode.UNSET
 
-    def test_a_value_that_cannot_be_serialized_raises_what_the_serializer_raised(
-        self, spans: Spans, make_producer: Callable[..., Any], topic: str
-    ) -> None:
-        refusal = ValueError("not a number")
-        producer = make_producer(value_serializer=_Refusing(refusal))
-        with pytest.raises(ValueError, match="not a number") as raised:
-            producer.send(topic, "value")
-        assert raised.value is refusal
-        assert raised.value.__context__ is None
-        span = spans.one(f"send {topic}")
-        assert (span.status.status_code, span.status.description) == (StatusCode.ERROR, "not a number")
-        assert attributes(span)[names.ERROR_TYPE] == "ValueError"
-
-    def test_a_partition_that_is_not_there_is_refused_by_the_clients_own_error(
-        self, spans: Spans, producer: Any, topic: str
-    ) -> None:
-        with pytest.raises(ValueError, match="Unrecognized partition"):
-            producer.send(topic, b"value", partition=4711)
-        assert spans.one(f"send {topic}").status.status_code is StatusCode.ERROR
+    # Wrong use: the client's own error, and nothing of ours in the way
 
     @pytest.mark.parametrize(
         "headers",
-        [(("a", b"1"),), {"a": b"1"}, [("a", "text")], [("a", None)], [["a", b"1"]], [("a",)], [1], "traceparent", 7],
+        [
+            (("a", b"1"),),
+            {"a": b"1"},
+            [("a", "text")],
+            [("a", None)],
+            [["a", b"1"]],
+            [(b"a", b"1")],
+            [("a", 7)],
+            [("a",)],
+            [("a", b"1", b"2")],
+            [1],
+            [None],
+            "traceparent",
+            7,
+        ],
         ids=repr,
     )
-    def test_headers_of_a_wrong_type_are_refused_by_the_clients_own_error(
-        self, spans: Spans, producer: Any, topic: str, headers: Any
-    ) -> None:
-        with pytest.raises(TypeError, match="header"):
-            producer.send(topic, b"value", headers=headers)
-        assert spans.one(f"send {topic}").status.status_code is StatusCode.ERROR
-
-    def test_bad_calls_raise_the_same_as_without_us(
-        self, spans: Spans, producer: Any, topic: str, bootstrap_servers: str, client_options: dict[str, Any]
+    def test_headers_of_every_type_are_taken_or_refused_as_without_us(
+        self, traced: Traced, topic: str, headers: Any
     ) -> None:
         before = flowtrail.health().interceptor_errors
-        plain = kafka.KafkaProducer.send
-        original = inspect.unwrap(plain)
-        for arguments in ((), (topic,), (5, b"value"), ("bad topic!", b"value"), (topic, b"v", b"k", None, -1)):
-            with pytest.raises((TypeError, ValueError, AssertionError)) as ours:
-                producer.send(*arguments)
-            with pytest.raises(type(ours.value)) as theirs:
-                original(producer, *arguments)
-            assert str(ours.value) == str(theirs.value)
+
+        def send(producer: DrivenProducer) -> None:
+            producer.send(topic, b"value", headers=headers, partition=0)
+
+        theirs = traced.plain_producer_does(send)
+        assert traced.producer_does(send) == theirs
+        assert flowtrail.health().interceptor_errors == before
+        self._one_send_ended(traced.spans, theirs.error)
+
+    def test_a_record_that_is_too_large_is_refused_as_without_us(self, traced: Traced, topic: str) -> None:
+        def send(producer: DrivenProducer) -> None:
+            producer.send(topic, b"v" * 2000, partition=0)
+
+        theirs = traced.plain_producer_does(send, longest_request_bytes=1000)
+        assert theirs.error
+        assert traced.producer_does(send, longest_request_bytes=1000) == theirs
+        self._one_send_ended(traced.spans, theirs.error)
+
+    @needs(Ability.VALUE_SERIALIZER)
+    def test_a_value_that_cannot_be_serialized_is_refused_as_without_us(self, traced: Traced, topic: str) -> None:
+        def refuse(_: Any) -> bytes:
+            raise ValueError("not a number")
+
+        def send(producer: DrivenProducer) -> None:
+            producer.send(topic, "value", partition=0)
+
+        theirs = traced.plain_producer_does(send, value_serializer=refuse)
+        assert "not a number" in theirs.text
+        assert traced.producer_does(send, value_serializer=refuse) == theirs
+        self._one_send_ended(traced.spans, theirs.error)
+
+    @needs(Ability.VALUE_SERIALIZER)
+    def test_the_serializer_is_called_once_for_each_send(self, traced: Traced, topic: str) -> None:
+        calls: list[str] = []
+
+        def serialize(value: str) -> bytes:
+            calls.append(value)
+            return value.encode()
+
+        producer = traced.producer(value_serializer=serialize)
+        for number in range(5):
+            producer.send(topic, f"order-{number}")
+        assert calls == [f"order-{number}" for number in range(5)]
+
+    def test_a_partition_that_is_not_there_is_refused_as_without_us(self, traced: Traced, topic: str) -> None:
+        def send(producer: DrivenProducer) -> None:
+            producer.send(topic, b"value", partition=0)
+            producer.send(topic, b"value", partition=4711)
+
+        theirs = traced.plain_producer_does(send, delivery_timeout_ms=1000)
+        assert theirs.error
+        assert traced.producer_does(send, delivery_timeout_ms=1000) == theirs
+        span = traced.spans.wait(f"send {topic}", 2)[1]
+        assert (span.status.status_code, attributes(span)[names.ERROR_TYPE]) == (StatusCode.ERROR, theirs.error)
+
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            {"topic": None},
+            {"topic": 5},
+            {"topic": "bad topic!"},
+            {"topic": "orders", "value": "text"},
+            {"topic": "orders", "value": 5},
+            {"topic": "orders", "key": object},
+            {"topic": "orders", "partition": "0"},
+            {"topic": "orders", "partition": -2},
+            {"topic": "orders", "timestamp_ms": "now"},
+            {"topic": "orders", "timestamp_ms": -5},
+        ],
+        ids=repr,
+    )
+    def test_arguments_of_a_wrong_type_are_taken_or_refused_as_without_us(
+        self, traced: Traced, arguments: dict[str, Any]
+    ) -> None:
+        before = flowtrail.health().interceptor_errors
+
+        def send(producer: DrivenProducer) -> None:
+            producer.send(**{"value": b"value"} | arguments)
+
+        theirs = traced.plain_producer_does(send, delivery_timeout_ms=1000)
+        assert traced.producer_does(send, delivery_timeout_ms=1000).error == theirs.error
         assert flowtrail.health().interceptor_errors == before
 
-    def test_a_closed_producer_says_so_itself(self, spans: Spans, producer: Any, topic: str) -> None:
-        producer.close()
-        with pytest.raises(kafka.errors.IllegalStateError, match="KafkaProducer already closed"):
-            producer.send(topic, b"value")
+    def test_a_producer_that_is_closed_says_so_as_without_us(self, traced: Traced, topic: str) -> None:
+        def send(producer: DrivenProducer) -> None:
+            producer.close()
+            producer.send(topic, b"value", partition=0)
+
+        theirs = traced.plain_producer_does(send)
+        assert theirs.error
+        assert traced.producer_does(send) == theirs
+
+    def test_a_consumer_that_is_closed_says_so_as_without_us(self, traced: Traced, topic: str) -> None:
+        def poll(consumer: DrivenConsumer) -> None:
+            consumer.close()
+            consumer.poll()
+
+        theirs = traced.plain_consumer_does(poll)
+        assert theirs.error
+        assert traced.consumer_does(poll) == theirs
+
+    def test_a_broker_that_is_not_there_is_told_of_as_without_us(self, traced: Traced, topic: str) -> None:
+        before = flowtrail.health().interceptor_errors
+        nowhere: dict[str, Any] = {"bootstrap_servers": "127.0.0.1:1", "delivery_timeout_ms": 300}
+
+        def send(producer: DrivenProducer) -> None:
+            producer.send(topic, b"value", partition=0)
+
+        theirs = traced.plain_producer_does(send, **nowhere)
+        assert theirs.error
+        assert traced.producer_does(send, **nowhere).error == theirs.error
+        assert flowtrail.health().interceptor_errors == before
 
     # Context
 
-    def test_a_send_is_a_child_of_the_current_span(self, spans: Spans, producer: Any, topic: str) -> None:
+    def test_a_send_is_a_child_of_the_current_span(self, spans: Spans, producer: DrivenProducer, topic: str) -> None:
         with spans.provider.get_tracer("shop").start_as_current_span("checkout"):
-            producer.send(topic, b"value", partition=0).get(TIMEOUT_S)
+            producer.send(topic, b"value", partition=0)
         assert parent_id(spans.one(f"send {topic}")) == span_id(spans.one("checkout"))
 
     def test_a_context_that_the_application_put_into_the_headers_is_kept_and_linked(
-        self, spans: Spans, producer: Any, make_consumer: Callable[..., Any], topic: str
+        self, traced: Traced, spans: Spans, producer: DrivenProducer, topic: str
     ) -> None:
         outbox = [("traceparent", b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")]
-        producer.send(topic, b"value", headers=outbox, partition=0).get(TIMEOUT_S)
-        (record,) = _polled(make_consumer(topic))
-        assert record.headers == outbox
+        producer.send(topic, b"value", headers=outbox, partition=0)
+        (record,) = traced.polled(traced.consumer(topic))
+        assert traced.driver.headers(record) == outbox
         assert linked(spans.one(f"send {topic}")) == [0xB7AD6B7169203331]
 
     def test_a_context_that_was_copied_from_the_record_in_hand_is_replaced_and_linked(
-        self, spans: Spans, producer: Any, make_consumer: Callable[..., Any], topic: str
+        self, traced: Traced, spans: Spans, producer: DrivenProducer, topic: str
     ) -> None:
-        retries = f"{topic}-retry"
-        producer.send(topic, b"value", headers=[("colour", b"red")], partition=0).get(TIMEOUT_S)
-        (record,) = _polled(make_consumer(topic))
+        retries, driver = f"{topic}-retry", traced.driver
+        producer.send(topic, b"value", headers=[("colour", b"red")], partition=0)
+        (record,) = traced.polled(traced.consumer(topic))
         with flowtrail.process(record):
-            producer.send(retries, record.value, headers=record.headers, partition=0).get(TIMEOUT_S)
-        (again,) = _polled(make_consumer(retries))
+            producer.send(retries, driver.value(record), headers=driver.headers(record), partition=0)
+        (again,) = traced.polled(traced.consumer(retries))
         first, second = spans.one(f"send {topic}"), spans.one(f"send {retries}")
-        assert _carried(again) == [span_id(second)]
-        assert again.headers[0] == ("colour", b"red")
+        assert traced.carried(again) == [span_id(second)]
+        assert driver.headers(again)[0] == ("colour", b"red")
         assert linked(second) == [span_id(first)]
         assert parent_id(second) == span_id(spans.one(f"process {topic}"))
 
+    def test_of_several_contexts_in_a_record_the_last_valid_one_wins_and_the_others_are_linked_too(
+        self, traced: Traced, spans: Spans, producer: DrivenProducer, topic: str
+    ) -> None:
+        appended = [
+            ("traceparent", b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
+            ("traceparent", b"00-0af7651916cd43dd8448eb211c80319c-00f067aa0ba902b7-01"),
+            ("traceparent", b"not a context"),
+        ]
+        with _suppressed():
+            producer.send(topic, b"value", headers=appended, partition=0)
+        (record,) = traced.polled(traced.consumer(topic))
+        with flowtrail.process(record):
+            pass
+        assert linked(spans.one(f"process {topic}")) == [0x00F067AA0BA902B7, 0xB7AD6B7169203331]
+
+    def test_tracestate_is_kept_from_the_headers_to_the_link(
+        self, traced: Traced, spans: Spans, producer: DrivenProducer, topic: str
+    ) -> None:
+        given = [
+            ("traceparent", b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
+            ("tracestate", b"vendor=opaque"),
+        ]
+        producer.send(topic, b"value", headers=given, partition=0)
+        (record,) = traced.polled(traced.consumer(topic))
+        with flowtrail.process(record):
+            pass
+        (link,) = spans.one(f"process {topic}").links
+        assert link.context.trace_state.get("vendor") == "opaque"
+        assert traced.driver.headers(record) == given
+
     def test_baggage_goes_along_with_the_record_and_into_its_processing(
-        self, spans: Spans, producer: Any, make_consumer: Callable[..., Any], topic: str
+        self, traced: Traced, producer: DrivenProducer, topic: str
     ) -> None:
         token = context.attach(baggage.set_baggage("tenant", "north"))
-        producer.send(topic, b"value", partition=0).get(TIMEOUT_S)
+        producer.send(topic, b"value", partition=0)
         context.detach(token)
-        (record,) = _polled(make_consumer(topic))
+        (record,) = traced.polled(traced.consumer(topic))
         with flowtrail.process(record):
             assert baggage.get_baggage("tenant") == "north"
         assert baggage.get_baggage("tenant") is None
 
-    def test_suppressed_instrumentation_makes_no_span_and_no_header(
-        self, spans: Spans, producer: Any, make_consumer: Callable[..., Any], topic: str
+    def test_another_propagator_that_is_configured_is_the_one_that_is_used(
+        self, traced: Traced, spans: Spans, producer: DrivenProducer, topic: str
     ) -> None:
-        consumer = make_consumer(topic, group_id=f"{topic}-group")
-        token = context.attach(context.set_value("suppress_instrumentation", True))
-        try:
-            producer.send(topic, b"value", partition=0).get(TIMEOUT_S)
-            (record,) = _polled(consumer)
+        with _propagated_by(B3MultiFormat()):
+            producer.send(topic, b"value", partition=0)
+            (record,) = traced.polled(traced.consumer(topic))
+            with flowtrail.process(record):
+                pass
+        sent = spans.one(f"send {topic}")
+        carried = {name.lower(): value for name, value in traced.driver.headers(record)}
+        assert carried["x-b3-spanid"] == f"{span_id(sent):016x}".encode()
+        assert "traceparent" not in carried
+        assert linked(spans.one(f"process {topic}")) == [span_id(sent)]
+
+    def test_suppressed_instrumentation_makes_no_span_and_no_header(
+        self, traced: Traced, spans: Spans, producer: DrivenProducer, topic: str
+    ) -> None:
+        consumer = traced.consumer(topic, group=f"{topic}-group")
+        with _suppressed():
+            producer.send(topic, b"value", partition=0)
+            (record,) = traced.polled(consumer)
             consumer.commit()
             with flowtrail.process(record):
                 pass
-        finally:
-            context.detach(token)
-        assert record.headers == []
-        assert spans.names() == []
+            consumer.close()
+            producer.close()
+        assert traced.driver.headers(record) == []
+        assert spans.settled() == []
 
     # Polling
 
+    @needs(Ability.BATCHES)
     def test_a_poll_is_a_client_span_with_a_link_to_each_record(
-        self, spans: Spans, producer: Any, make_consumer: Callable[..., Any], topic: str
+        self, traced: Traced, spans: Spans, producer: DrivenProducer, topic: str
     ) -> None:
         for key in (b"a", b"b"):
-            producer.send(topic, b"value", key=key, partition=0)
+            producer.send_without_waiting(topic, b"value", key=key, partition=0)
         producer.flush()
         sent = spans.wait(f"send {topic}", 2)
-        consumer = make_consumer(topic, group_id=f"{topic}-group", client_id="picker-1")
-        records = _polled(consumer, 2)
+        consumer = traced.consumer(topic, group=f"{topic}-group", client_id="picker-1")
+        records = traced.polled(consumer, 2)
+        said = traced.of_links(f"poll {topic}", 2)
         polls = spans.named(f"poll {topic}")
         assert {span.kind for span in polls} == {SpanKind.CLIENT}
         assert [id_ for span in polls for id_ in linked(span)] == [span_id(span) for span in sent]
-        assert [found for span in polls for found in link_attributes(span)] == [
+        assert said == [
             {
                 names.TOPIC: topic,
                 names.PARTITION: "0",
                 names.OFFSET: offset,
                 names.KEY: key,
-                names.RECORD_TIMESTAMP_MS: record.timestamp,
+                names.RECORD_TIMESTAMP_MS: traced.driver.timestamp_ms(record),
             }
             for offset, key, record in zip((0, 1), ("a", "b"), records, strict=True)
         ]
@@ -335,47 +453,44 @@ class TracedClientContract:
         assert (found[names.OPERATION_NAME], found[names.OPERATION_TYPE]) == names.POLL
         assert found[names.GROUP] == f"{topic}-group"
         assert found[names.CLIENT_ID] == "picker-1"
-        assert found[names.CLUSTER_ID]
+        assert bool(found.get(names.CLUSTER_ID)) == (Ability.CLUSTER_ID in traced.driver.can)
 
     def test_a_poll_of_one_record_names_it_on_the_span_too(
-        self, spans: Spans, producer: Any, make_consumer: Callable[..., Any], topic: str
+        self, traced: Traced, spans: Spans, producer: DrivenProducer, topic: str
     ) -> None:
-        producer.send(topic, b"value", partition=0).get(TIMEOUT_S)
-        _polled(make_consumer(topic))
+        producer.send(topic, b"value", partition=0)
+        traced.polled(traced.consumer(topic))
         found = attributes(spans.one(f"poll {topic}"))
         assert (found[names.PARTITION], found[names.OFFSET], found[names.MESSAGE_COUNT]) == ("0", 0, 1)
 
-    def test_an_empty_poll_makes_no_span(self, spans: Spans, make_consumer: Callable[..., Any], topic: str) -> None:
-        assert make_consumer(topic).poll(timeout_ms=50) == {}
-        assert spans.names() == []
-
-    def test_iterating_counts_each_record_once(
-        self, spans: Spans, producer: Any, make_consumer: Callable[..., Any], topic: str
+    def test_an_empty_poll_makes_no_span(
+        self, traced: Traced, spans: Spans, producer: DrivenProducer, topic: str
     ) -> None:
+        with _suppressed():
+            producer.send(topic, b"value", partition=1)
+        assert traced.consumer(topic).poll(timeout_ms=50) == []
+        assert spans.settled() == []
+
+    def test_iterating_counts_each_record_once(self, traced: Traced, producer: DrivenProducer, topic: str) -> None:
         for _ in range(5):
-            producer.send(topic, b"value", partition=0)
+            producer.send_without_waiting(topic, b"value", partition=0)
         producer.flush()
-        consumer = make_consumer(topic, max_poll_records=2, consumer_timeout_ms=1000)
-        assert [record.offset for record in consumer] == [0, 1, 2, 3, 4]
-        polls = spans.named(f"poll {topic}")
-        assert [found[names.OFFSET] for span in polls for found in link_attributes(span)] == [0, 1, 2, 3, 4]
+        seen: list[int] = []
+        consumer = traced.consumer(topic, most_records=2)
+        consumer.each(5, lambda record: seen.append(traced.driver.coordinates(record)[2]))
+        assert seen == [0, 1, 2, 3, 4]
+        assert [said[names.OFFSET] for said in traced.of_links(f"poll {topic}", 5)] == seen
 
-    def test_more_records_than_a_span_takes_links_make_several_poll_spans(
-        self, way: str, make_producer: Callable[..., Any], make_consumer: Callable[..., Any], topic: str
-    ) -> None:
-        spans = Spans(limits=SpanLimits(max_links=4))
-        flowtrail.set_up(tracer_provider=spans.provider)
-        producer = make_producer(linger_ms=50)
-        for _ in range(10):
-            producer.send(topic, b"value", partition=0)
-        producer.flush()
-        records = _polled(make_consumer(topic), 10)
-        with flowtrail.process(records):
-            pass
-        for name in (f"poll {topic}", f"process {topic}"):
-            offsets = [found[names.OFFSET] for span in spans.named(name) for found in link_attributes(span)]
-            assert offsets == list(range(10))
-            assert sum(span.dropped_links for span in spans.named(name)) == 0
+    @needs(Ability.BATCHES)
+    def test_more_records_than_a_span_takes_links_make_several_poll_spans(self, traced: Traced, topic: str) -> None:
+        traced.send_spans_to(Spans(limits=SpanLimits(max_links=4)))
+        self._send_together(traced, topic, 10)
+        self._polled_and_processed_whole(traced, topic, 10)
+
+    @needs(Ability.BATCHES)
+    def test_of_two_hundred_records_in_a_poll_none_is_cut_off(self, traced: Traced, topic: str) -> None:
+        self._send_together(traced, topic, 200)
+        self._polled_and_processed_whole(traced, topic, 200)
 
     @pytest.mark.parametrize(
         "headers",
@@ -389,36 +504,25 @@ class TracedClientContract:
         ids=["not UTF-8", "zeroes", "huge", "often", "state without parent"],
     )
     def test_headers_of_others_that_make_no_sense_do_not_reach_the_loop(
-        self, spans: Spans, make_consumer: Callable[..., Any], topic: str, headers: list[Header], producer: Any
+        self, traced: Traced, spans: Spans, producer: DrivenProducer, topic: str, headers: list[Header]
     ) -> None:
         with _suppressed():
-            producer.send(topic, b"value", headers=headers, partition=0).get(TIMEOUT_S)
+            producer.send(topic, b"value", headers=headers, partition=0)
         before = flowtrail.health().interceptor_errors
-        (record,) = _polled(make_consumer(topic))
-        assert record.headers == headers
+        (record,) = traced.polled(traced.consumer(topic))
+        assert traced.driver.headers(record) == headers
         with flowtrail.process(record):
             pass
         assert attributes(spans.one(f"process {topic}"))[names.OFFSET] == 0
         assert flowtrail.health().interceptor_errors == before
 
-    def test_records_are_what_the_client_makes(
-        self, spans: Spans, producer: Any, make_consumer: Callable[..., Any], topic: str
-    ) -> None:
-        producer.send(topic, b"value", key=b"key", partition=0).get(TIMEOUT_S)
-        (record,) = _polled(make_consumer(topic))
-        plain = ConsumerRecord(*record)
-        assert isinstance(record, ConsumerRecord)
-        assert record == plain
-        assert repr(record) == repr(plain)
-        assert hash(record.value) == hash(plain.value)
-
-    # Processing
+    # Processing that the program marks
 
     def test_processing_is_a_consumer_span_linked_to_the_records_context(
-        self, spans: Spans, producer: Any, make_consumer: Callable[..., Any], topic: str
+        self, traced: Traced, spans: Spans, producer: DrivenProducer, topic: str
     ) -> None:
-        producer.send(topic, b"value", key=b"order-7", partition=0).get(TIMEOUT_S)
-        (record,) = _polled(make_consumer(topic, group_id=f"{topic}-group", client_id="picker-1"))
+        producer.send(topic, b"value", key=b"order-7", partition=0)
+        (record,) = traced.polled(traced.consumer(topic, group=f"{topic}-group", client_id="picker-1"))
         with flowtrail.process(record) as inside:
             assert trace.get_current_span() is inside
         span, sent = spans.one(f"process {topic}"), spans.one(f"send {topic}")
@@ -427,7 +531,7 @@ class TracedClientContract:
         assert trace_id(span) != trace_id(sent)
         assert linked(span) == [span_id(sent)]
         found = attributes(span)
-        assert found.pop(names.CLUSTER_ID)
+        assert bool(found.pop(names.CLUSTER_ID, None)) == (Ability.CLUSTER_ID in traced.driver.can)
         assert found.pop(names.SERVER_ADDRESS)
         assert found.pop(names.SERVER_PORT)
         assert found == {
@@ -440,51 +544,58 @@ class TracedClientContract:
             names.KEY: "order-7",
             names.GROUP: f"{topic}-group",
             names.CLIENT_ID: "picker-1",
-            names.RECORD_TIMESTAMP_MS: record.timestamp,
+            names.RECORD_TIMESTAMP_MS: traced.driver.timestamp_ms(record),
         }
 
-    def test_records_of_two_groups_in_one_process_are_told_apart(
-        self, spans: Spans, producer: Any, make_consumer: Callable[..., Any], topic: str
+    def test_processing_that_raises_is_an_error_and_the_programs_own_exception_goes_on(
+        self, traced: Traced, spans: Spans, producer: DrivenProducer, topic: str
     ) -> None:
-        producer.send(topic, b"value", partition=0).get(TIMEOUT_S)
+        producer.send(topic, b"value", partition=0)
+        (record,) = traced.polled(traced.consumer(topic))
+        refusal = KeyError("price")
+        with pytest.raises(KeyError) as raised, flowtrail.process(record):
+            raise refusal
+        assert raised.value is refusal
+        span = spans.one(f"process {topic}")
+        assert (span.status.status_code, attributes(span)[names.ERROR_TYPE]) == (StatusCode.ERROR, "KeyError")
+
+    def test_records_of_two_groups_in_one_process_are_told_apart(
+        self, traced: Traced, spans: Spans, producer: DrivenProducer, topic: str
+    ) -> None:
+        producer.send(topic, b"value", partition=0)
         groups = [f"{topic}-{name}" for name in ("billing", "search")]
-        consumers = [make_consumer(topic, group_id=group) for group in groups]
-        records = [_polled(consumer)[0] for consumer in consumers]
-        assert records[0] == records[1]
+        records = [traced.polled(traced.consumer(topic, group=group))[0] for group in groups]
         for record in reversed(records):
             with flowtrail.process(record):
                 pass
-        found = [attributes(span)[names.GROUP] for span in spans.named(f"process {topic}")]
+        found = [attributes(span)[names.GROUP] for span in spans.wait(f"process {topic}", 2)]
         assert found == groups[::-1]
 
-    def test_the_loop_over_a_consumer_makes_a_span_for_each_record_that_holds_its_work(
-        self, spans: Spans, producer: Any, make_consumer: Callable[..., Any], topic: str
+    def test_a_loop_over_processing_makes_a_span_for_each_record_that_holds_its_work(
+        self, traced: Traced, spans: Spans, producer: DrivenProducer, topic: str
     ) -> None:
         for _ in range(3):
-            producer.send(topic, b"value", partition=0)
+            producer.send_without_waiting(topic, b"value", partition=0)
         producer.flush()
         out = f"{topic}-out"
-        for record in flowtrail.processing(make_consumer(topic, consumer_timeout_ms=1000)):
-            producer.send(out, b"%d" % record.offset, partition=0).get(TIMEOUT_S)
-        processed, forwarded = spans.named(f"process {topic}"), spans.wait(f"send {out}", 3)
+        for _ in flowtrail.processing(traced.polled(traced.consumer(topic), 3)):
+            producer.send(out, b"value", partition=0)
+        processed, forwarded = spans.wait(f"process {topic}", 3), spans.wait(f"send {out}", 3)
         assert [attributes(span)[names.OFFSET] for span in processed] == [0, 1, 2]
         assert [parent_id(span) for span in forwarded] == [span_id(span) for span in processed]
-        assert not trace.get_current_span().get_span_context().is_valid
 
     def test_a_batch_is_one_span_whose_links_say_which_records(
-        self, spans: Spans, producer: Any, make_consumer: Callable[..., Any], topic: str
+        self, traced: Traced, spans: Spans, producer: DrivenProducer, topic: str
     ) -> None:
         for key in (b"a", b"b", b"c"):
-            producer.send(topic, b"value", key=key, partition=0)
+            producer.send_without_waiting(topic, b"value", key=key, partition=0)
         producer.flush()
-        records = _polled(make_consumer(topic, group_id=f"{topic}-group"), 3)
+        records = traced.polled(traced.consumer(topic, group=f"{topic}-group"), 3)
         with flowtrail.process(records):
             pass
         span = spans.one(f"process {topic}")
-        found = attributes(span)
-        assert found[names.MESSAGE_COUNT] == 3
-        assert found[names.GROUP] == f"{topic}-group"
-        assert names.OFFSET not in found
+        assert attributes(span)[names.MESSAGE_COUNT] == 3
+        assert names.OFFSET not in attributes(span)
         assert [(each[names.OFFSET], each[names.KEY]) for each in link_attributes(span)] == [
             (0, "a"),
             (1, "b"),
@@ -494,73 +605,156 @@ class TracedClientContract:
     # Committing
 
     def test_a_commit_is_a_span_with_the_positions_of_each_partition(
-        self, spans: Spans, producer: Any, make_consumer: Callable[..., Any], topic: str
+        self, traced: Traced, spans: Spans, producer: DrivenProducer, topic: str
     ) -> None:
-        producer.send(topic, b"value", partition=0).get(TIMEOUT_S)
-        consumer = make_consumer(topic, group_id=f"{topic}-group", enable_auto_commit=False)
-        _polled(consumer)
+        producer.send(topic, b"value", partition=0)
+        consumer = traced.consumer(topic, group=f"{topic}-group")
+        traced.polled(consumer)
         consumer.commit()
         span = spans.one(f"commit {topic}")
         found = attributes(span)
         assert span.kind is SpanKind.CLIENT
         assert span.status.status_code is StatusCode.UNSET
         assert (found[names.OPERATION_TYPE], found[names.GROUP]) == ("settle", f"{topic}-group")
-        assert [(event.name, dict(event.attributes or {})) for event in span.events] == [
-            (names.COMMIT_EVENT, {names.TOPIC: topic, names.PARTITION: "0", names.COMMITTED_OFFSET: 1})
-        ]
+        assert _committed(span) == [(topic, "0", 1)]
+        assert consumer.committed(Place(topic, 0)) == 1
 
-    @pytest.mark.parametrize("is_first", [True, False], ids=["coordinator unknown", "coordinator known"])
-    def test_an_asynchronous_commit_is_a_span_once_it_is_answered(
-        self, spans: Spans, producer: Any, make_consumer: Callable[..., Any], topic: str, is_first: bool
+    def test_positions_that_the_program_gives_are_those_that_are_committed(
+        self, traced: Traced, spans: Spans, producer: DrivenProducer, topic: str
     ) -> None:
-        producer.send(topic, b"value", partition=0).get(TIMEOUT_S)
-        consumer = make_consumer(topic, group_id=f"{topic}-group", enable_auto_commit=False)
-        place = kafka.TopicPartition(topic, 0)
-        positions = {place: kafka.OffsetAndMetadata(1, "", -1)}
-        answers: list[Any] = []
-        consumer.topics()  # connects; a consumer that never did cannot look for its coordinator
-        if not is_first:
-            consumer.commit(positions)
+        for _ in range(3):
+            producer.send(topic, b"value", partition=0)
+        consumer = traced.consumer(topic, group=f"{topic}-group")
+        traced.polled(consumer, 3)
+        consumer.commit({Place(topic, 0): 2})
+        assert _committed(spans.one(f"commit {topic}")) == [(topic, "0", 2)]
+        assert consumer.committed(Place(topic, 0)) == 2
+
+    @needs(Ability.ASYNC_COMMIT)
+    def test_an_asynchronous_commit_is_a_span_once_it_is_answered(
+        self, traced: Traced, spans: Spans, producer: DrivenProducer, topic: str
+    ) -> None:
+        producer.send(topic, b"value", partition=0)
+        consumer = traced.consumer(topic, group=f"{topic}-group")
+        traced.polled(consumer)
+        answers: list[BaseException | None] = []
         with spans.provider.get_tracer("shop").start_as_current_span("work"):
-            consumer.commit_async(positions, callback=lambda offsets, answer: answers.append((offsets, answer)))
+            consumer.commit_async({Place(topic, 0): 1}, answers.append)
 
         def is_answered() -> bool:
             consumer.poll(timeout_ms=10)
             return bool(answers)
 
         wait_until(is_answered, "the commit's callback")
-        assert len(answers) == 1
-        assert answers[0][0] == positions
-        assert not isinstance(answers[0][1], Exception)
-        span = spans.wait(f"commit {topic}", 1 if is_first else 2)[-1]
+        assert answers == [None]
+        span = spans.one(f"commit {topic}")
         assert parent_id(span) == span_id(spans.one("work"))
-        assert (span.events[0].attributes or {})[names.COMMITTED_OFFSET] == 1
-        assert consumer.committed(place) == 1
+        assert _committed(span) == [(topic, "0", 1)]
+        assert consumer.committed(Place(topic, 0)) == 1
 
-    def test_a_commit_that_fails_is_an_error_and_raises_as_before(
-        self, spans: Spans, make_consumer: Callable[..., Any], topic: str
+    def test_a_commit_that_fails_is_an_error_and_raises_as_without_us(
+        self, traced: Traced, spans: Spans, topic: str
     ) -> None:
-        consumer = make_consumer(topic)
-        for method in (consumer.commit, consumer.commit_async):
-            with pytest.raises(kafka.errors.IllegalStateError, match="Requires group_id"):
-                method()
-        assert [span.status.status_code for span in spans.named("commit")] == [StatusCode.ERROR] * 2
+        def commit(consumer: DrivenConsumer) -> None:
+            consumer.assign(Place(topic, 0))
+            consumer.commit()
+
+        theirs = traced.plain_consumer_does(commit)
+        assert theirs.error
+        assert traced.consumer_does(commit) == theirs
+        span = spans.one("commit")
+        assert (span.status.status_code, attributes(span)[names.ERROR_TYPE]) == (StatusCode.ERROR, theirs.error)
+
+    # Transactions
+
+    @needs(Ability.TRANSACTIONS)
+    def test_an_event_of_a_transaction_that_is_committed_says_so(
+        self, traced: Traced, spans: Spans, topic: str
+    ) -> None:
+        producer = traced.producer(transactional_id=f"{topic}-till")
+        producer.begin_transaction()
+        for _ in range(2):
+            producer.send(topic, b"value", partition=0)
+        assert spans.settled() == []  # only the outcome tells whether anybody will see the events
+        producer.commit_transaction()
+        sent, transaction = spans.wait(f"send {topic}", 2), spans.one("transaction")
+        assert [attributes(span)[names.TRANSACTION_OUTCOME] for span in (*sent, transaction)] == [COMMITTED] * 3
+        assert attributes(transaction)[names.TRANSACTIONAL_ID] == f"{topic}-till"
+        assert [attributes(span)[names.OFFSET] for span in sent] == [0, 1]
+
+    @needs(Ability.TRANSACTIONS)
+    def test_an_event_of_a_transaction_that_is_aborted_says_so(self, traced: Traced, spans: Spans, topic: str) -> None:
+        producer = traced.producer(transactional_id=f"{topic}-till")
+        producer.begin_transaction()
+        producer.send(topic, b"value", partition=0)
+        producer.abort_transaction()
+        for name in (f"send {topic}", "transaction"):
+            span = spans.one(name)
+            assert attributes(span)[names.TRANSACTION_OUTCOME] == ABORTED
+            assert span.status.status_code is StatusCode.UNSET
+
+    @needs(Ability.TRANSACTIONS)
+    def test_a_transaction_after_another_has_an_outcome_of_its_own(
+        self, traced: Traced, spans: Spans, topic: str
+    ) -> None:
+        producer = traced.producer(transactional_id=f"{topic}-till")
+        for end in (producer.abort_transaction, producer.commit_transaction):
+            producer.begin_transaction()
+            producer.send(topic, b"value", partition=0)
+            end()
+        sent = spans.wait(f"send {topic}", 2)
+        assert [attributes(span)[names.TRANSACTION_OUTCOME] for span in sent] == [ABORTED, COMMITTED]
+
+    @needs(Ability.TRANSACTIONS)
+    def test_positions_in_a_transaction_are_committed_with_it(
+        self, traced: Traced, spans: Spans, producer: DrivenProducer, topic: str
+    ) -> None:
+        producer.send(topic, b"value", partition=0)
+        consumer = traced.consumer(topic, group=f"{topic}-group")
+        traced.polled(consumer)
+        relay = traced.producer(transactional_id=f"{topic}-relay")
+        relay.begin_transaction()
+        relay.send(f"{topic}-out", b"value", partition=0)
+        relay.send_offsets(consumer, {Place(topic, 0): 1})
+        assert f"commit {topic}" not in spans.settled()
+        relay.commit_transaction()
+        span = spans.one(f"commit {topic}")
+        assert _committed(span) == [(topic, "0", 1)]
+        assert attributes(span)[names.GROUP] == f"{topic}-group"
+
+    @needs(Ability.TRANSACTIONS)
+    def test_positions_in_a_transaction_that_is_aborted_are_not_committed(
+        self, traced: Traced, spans: Spans, producer: DrivenProducer, topic: str
+    ) -> None:
+        producer.send(topic, b"value", partition=0)
+        consumer = traced.consumer(topic, group=f"{topic}-group")
+        traced.polled(consumer)
+        relay = traced.producer(transactional_id=f"{topic}-relay")
+        relay.begin_transaction()
+        relay.send_offsets(consumer, {Place(topic, 0): 1})
+        relay.abort_transaction()
+        assert attributes(spans.one("transaction"))[names.TRANSACTION_OUTCOME] == ABORTED
+        assert f"commit {topic}" not in spans.settled()
+
+    @needs(Ability.TRANSACTIONS)
+    def test_a_transaction_that_was_not_begun_is_refused_as_without_us(self, traced: Traced, topic: str) -> None:
+        options = {"transactional_id": f"{topic}-till"}
+        theirs = traced.plain_producer_does(lambda producer: producer.commit_transaction(), **options)
+        assert theirs.error
+        assert traced.producer_does(lambda producer: producer.commit_transaction(), **options) == theirs
 
     # Interceptors
 
     def test_an_interceptor_of_the_program_sees_sends_answers_records_and_commits(
-        self, spans: Spans, producer: Any, make_consumer: Callable[..., Any], topic: str
+        self, traced: Traced, spans: Spans, producer: DrivenProducer, topic: str
     ) -> None:
         witness = _Witness()
-        flowtrail.add_interceptor(witness)
-        try:
-            producer.send(topic, b"value", partition=0).get(TIMEOUT_S)
+        with _added(witness):
+            producer.send(topic, b"value", partition=0)
             spans.one(f"send {topic}")
-            consumer = make_consumer(topic, group_id=f"{topic}-group", enable_auto_commit=False)
-            (record,) = _polled(consumer)
+            consumer = traced.consumer(topic, group=f"{topic}-group")
+            (record,) = traced.polled(consumer)
             consumer.commit()
-        finally:
-            flowtrail.remove_interceptor(witness)
         outgoing, acknowledged, polled, committed = witness.seen
         assert isinstance(outgoing, Outgoing)
         assert isinstance(acknowledged, Acknowledged)
@@ -569,59 +763,74 @@ class TracedClientContract:
         assert [each.offset for each in polled.records] == [0]
         assert isinstance(committed, Committed)
         assert committed.offsets == {(topic, 0): 1}
-        assert record.headers[0] == ("seen-by", b"witness")
+        assert traced.driver.headers(record)[0] == ("seen-by", b"witness")
 
     def test_an_interceptor_that_raises_harms_nothing(
-        self, spans: Spans, producer: Any, make_consumer: Callable[..., Any], topic: str
+        self, traced: Traced, spans: Spans, producer: DrivenProducer, topic: str
     ) -> None:
         before = flowtrail.health().interceptor_errors
-        broken = _Broken()
-        flowtrail.add_interceptor(broken)
-        try:
-            producer.send(topic, b"value", partition=0).get(TIMEOUT_S)
+        with _added(_Broken()):
+            producer.send(topic, b"value", partition=0)
             spans.one(f"send {topic}")
-            consumer = make_consumer(topic, group_id=f"{topic}-group", enable_auto_commit=False)
-            _polled(consumer)
+            consumer = traced.consumer(topic, group=f"{topic}-group")
+            traced.polled(consumer)
             consumer.commit()
-        finally:
-            flowtrail.remove_interceptor(broken)
-        assert {f"send {topic}", f"poll {topic}", f"commit {topic}"} <= set(spans.names())
+        assert {f"send {topic}", f"poll {topic}", f"commit {topic}"} <= set(spans.settled())
         assert flowtrail.health().interceptor_errors == before + 4
 
     # The clients themselves
 
-    def test_the_clients_look_like_the_originals(self, spans: Spans, producer: Any) -> None:
-        for ours, original in (
-            (kafka_python.KafkaProducer, kafka.KafkaProducer),
-            (kafka_python.KafkaConsumer, kafka.KafkaConsumer),
+    def test_the_clients_look_like_the_originals(self, traced: Traced) -> None:
+        driver = traced.driver
+        producer_look, consumer_look = driver.looks()[:2]
+        for kind, plain in (
+            (driver.producer_class(traced.way), producer_look),
+            (driver.consumer_class(traced.way), consumer_look),
         ):
-            assert issubclass(ours, original)
-            assert dir(ours) == dir(original)
-            assert inspect.signature(ours) == inspect.signature(original)
-            for name, method in inspect.getmembers(inspect.unwrap(original), callable):
-                if not name.startswith("_"):
-                    found = inspect.signature(getattr(ours, name))
-                    assert found == inspect.signature(inspect.unwrap(method)), name
-        assert isinstance(producer, kafka.KafkaProducer)
-        assert str(producer).startswith("<KafkaProducer client_id=")
+            found = Look.of(kind)
+            assert found.signatures == plain.signatures
+            assert found.names == plain.names
+            assert (kind.__name__, kind.__doc__ is None) == (plain.plain.__name__, plain.plain.__doc__ is None)
+            assert issubclass(kind, plain.plain)
 
-    def test_a_producer_that_is_let_go_is_collected_with_what_we_know_of_it(
-        self, spans: Spans, make_producer: Callable[..., Any], opened: ExitStack, topic: str
-    ) -> None:
-        producer = make_producer()
-        producer.send(topic, b"value", partition=0).get(TIMEOUT_S)
-        assert is_known(producer)
-        opened.pop_all().close()
-        watched = weakref.ref(producer)
-        del producer
-        wait_until(lambda: watched() is None, "the producer is collected")
+    def test_an_object_is_an_instance_of_the_original_and_shows_itself_as_one(self, traced: Traced, topic: str) -> None:
+        producer_look, consumer_look = traced.driver.looks()[:2]
+        for ours, look in ((traced.producer(), producer_look), (traced.consumer(topic), consumer_look)):
+            assert isinstance(ours.native, look.plain)
+            assert look.plain.__name__ in repr(ours.native)
+            assert set(dir(ours.native)) >= set(look.names)
 
+    def test_uninstrument_leaves_every_attribute_as_it_was(self, traced: Traced) -> None:
+        def identities() -> list[dict[str, int]]:
+            return [{name: id(value) for name, value in vars(each).items()} for each in traced.driver.namespaces()]
+
+        with traced.untraced():
+            before = identities()
+            flowtrail.instrument(tracer_provider=traced.spans.provider)
+            assert identities() != before
+            flowtrail.uninstrument()
+            assert identities() == before
+
+    def test_a_producer_that_is_let_go_is_collected_with_what_we_know_of_it(self, traced: Traced, topic: str) -> None:
+        with traced.once() as once:
+            producer = once.producer()
+            producer.send(topic, b"value", partition=0)
+            watched = weakref.ref(producer.native)
+            del producer
+
+        def is_gone() -> bool:
+            gc.collect()
+            return watched() is None
+
+        wait_until(is_gone, "the producer is collected")
+
+    @needs(Ability.THREADS)
     def test_many_threads_send_at_once_and_no_span_is_lost_or_mixed_up(
-        self, spans: Spans, producer: Any, topic: str
+        self, spans: Spans, producer: DrivenProducer, topic: str
     ) -> None:
         def send(thread: int) -> None:
             for number in range(50):
-                producer.send(topic, b"value", key=f"{thread}-{number}".encode(), partition=0)
+                producer.send_without_waiting(topic, b"value", key=f"{thread}-{number}".encode(), partition=0)
 
         threads = [threading.Thread(target=send, args=(thread,)) for thread in range(4)]
         for thread in threads:
@@ -632,6 +841,32 @@ class TracedClientContract:
         sent = spans.wait(f"send {topic}", 200)
         assert len({attributes(span)[names.KEY] for span in sent}) == 200
         assert sorted(int(str(attributes(span)[names.OFFSET])) for span in sent) == list(range(200))
+
+    # What several sentences say
+
+    def _one_send_ended(self, spans: Spans, error: str) -> None:
+        """The one send that was traced ended with this error, or well when there is none."""
+        wait_until(lambda: any(name.startswith("send") for name in spans.names()), "a send")
+        (span,) = [span for name in set(spans.names()) if name.startswith("send") for span in spans.named(name)]
+        assert span.status.status_code is (StatusCode.ERROR if error else StatusCode.UNSET)
+        assert attributes(span).get(names.ERROR_TYPE, "") == error
+        assert (names.OFFSET in attributes(span)) == (not error)
+
+    def _send_together(self, traced: Traced, topic: str, count: int) -> None:
+        """Send records so that they are stored, and so polled, together."""
+        producer = traced.producer(linger_ms=50)
+        for _ in range(count):
+            producer.send_without_waiting(topic, b"value", partition=0)
+        producer.flush()
+
+    def _polled_and_processed_whole(self, traced: Traced, topic: str, count: int) -> None:
+        """Each record of the batch has its link on a poll span, and on a process span."""
+        records = traced.polled(traced.consumer(topic), count)
+        with flowtrail.process(records):
+            pass
+        for name in (f"poll {topic}", f"process {topic}"):
+            assert [said[names.OFFSET] for said in traced.of_links(name, count)] == list(range(count))
+            assert sum(span.dropped_links for span in traced.spans.named(name)) == 0
 
 
 class _Witness(Interceptor):
@@ -666,14 +901,6 @@ class _Broken(Interceptor):
         raise RuntimeError("broken on_commit")
 
 
-class _Refusing(kafka.Serializer):  # type: ignore[misc]  # kafka-python has no types
-    def __init__(self, refusal: Exception) -> None:
-        self._refusal = refusal
-
-    def serialize(self, topic: str, headers: list[Header], data: object) -> bytes:
-        raise self._refusal
-
-
 class _Remembering(Sampler):
     """Samples everything, and remembers which attributes it was shown, by span name."""
 
@@ -690,27 +917,50 @@ class _Remembering(Sampler):
         return "remembering"
 
 
-class _suppressed:
-    def __enter__(self) -> None:
-        self._token = context.attach(context.set_value("suppress_instrumentation", True))
-
-    def __exit__(self, *_: object) -> None:
-        context.detach(self._token)
-
-
-def _polled(consumer: Any, count: int = 1) -> list[Any]:
-    """Poll until `count` records are there."""
-    records: list[Any] = []
-
-    def is_there() -> bool:
-        for polled in consumer.poll(timeout_ms=200).values():
-            records.extend(polled)
-        return len(records) >= count
-
-    wait_until(is_there, f"{count} records")
-    return records
+@contextmanager
+def _added(interceptor: Interceptor) -> Iterator[None]:
+    flowtrail.add_interceptor(interceptor)
+    try:
+        yield
+    finally:
+        flowtrail.remove_interceptor(interceptor)
 
 
-def _carried(record: Any) -> list[int]:
-    """The span ids in a record's traceparent headers."""
-    return [int(value.decode().split("-")[2], 16) for name, value in record.headers if name == "traceparent"]
+@contextmanager
+def _suppressed() -> Iterator[None]:
+    token = context.attach(context.set_value("suppress_instrumentation", True))
+    try:
+        yield
+    finally:
+        context.detach(token)
+
+
+@contextmanager
+def _propagated_by(propagator: Any) -> Iterator[None]:
+    configured = propagate.get_global_textmap()
+    propagate.set_global_textmap(propagator)
+    try:
+        yield
+    finally:
+        propagate.set_global_textmap(configured)
+
+
+def _takes(producer: DrivenProducer, topic: str, size: int) -> bool:
+    """Whether the producer takes a value of this many bytes."""
+    try:
+        producer.send(topic, b"v" * size, partition=0)
+    except Exception:
+        return False
+    return True
+
+
+def _committed(span: ReadableSpan) -> list[tuple[object, object, object]]:
+    """The positions on a commit span: topic, partition, next offset."""
+    said = [dict(event.attributes or {}) for event in span.events if event.name == names.COMMIT_EVENT]
+    return [(each[names.TOPIC], each[names.PARTITION], each[names.COMMITTED_OFFSET]) for each in said]
+
+
+def _length_ms(span: ReadableSpan) -> float:
+    assert span.start_time is not None
+    assert span.end_time is not None
+    return (span.end_time - span.start_time) / 1e6

@@ -43,6 +43,11 @@ class Spans:
         assert len(spans) == 1
         return spans[0]
 
+    def settled(self) -> list[str]:
+        """The names of all spans, once nothing is left to be made: what is not there then will not come."""
+        self.provider.force_flush()
+        return self.names()
+
     def names(self) -> list[str]:
         return [span.name for span in self._exporter.get_finished_spans()]
 

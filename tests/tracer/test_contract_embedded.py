@@ -1,24 +1,19 @@
 """The contract of traced clients, on the broker inside this process."""
 
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
-from flowtrail.demo.embedded_broker import KAFKA_PYTHON_OPTIONS, EmbeddedBroker
+from flowtrail.demo.embedded_broker import EmbeddedBroker
 
 from .contract import TracedClientContract
+from .drivers.driver import Broker
 
 
 @pytest.fixture(scope="module")
-def bootstrap_servers() -> Iterator[str]:
+def broker() -> Iterator[Broker]:
     with EmbeddedBroker() as broker:
-        yield broker.bootstrap_servers
-
-
-@pytest.fixture(scope="module")
-def client_options() -> dict[str, Any]:
-    return dict(KAFKA_PYTHON_OPTIONS)
+        yield Broker(broker.bootstrap_servers, is_embedded=True)
 
 
 class TestOnEmbeddedBroker(TracedClientContract):

@@ -5,3 +5,8 @@ kafka_python.py   kafka-python
 confluent.py      confluent-kafka
 aiokafka.py       aiokafka, with the event loop that it needs
 """
+
+from .driver import Driver
+from .kafka_python import KafkaPython
+
+DRIVERS: tuple[type[Driver], ...] = (KafkaPython,)

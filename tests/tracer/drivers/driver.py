@@ -33,10 +33,8 @@ class Ability(enum.Enum):
     NEW_PROTOCOL = "the group protocol of KIP-848"
     CLUSTER_ID = "the cluster's id, known without asking the broker"
     VALUE_SERIALIZER = "a serializer that the producer calls"
-    REFUSES_LARGE = "an error in the call itself for a record that is too large"
-    REFUSES_HEADERS = "an error in the call itself for headers of a wrong type"
-    TEXT_HEADERS = "header values that are text"
     AUTO_COMMIT = "a word when it commits by itself"
+    THREADS = "one producer for several threads"
 
 
 class Place(NamedTuple):
@@ -129,7 +127,8 @@ class DrivenProducer(ABC):
         """Wait until everything is answered."""
 
     @abstractmethod
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Close; again is harmless."""
 
     # Of a producer with a `transactional_id`, made ready by the driver.
 
@@ -203,7 +202,8 @@ class DrivenConsumer(ABC):
         """With `Ability.BEGIN_OFFSETS`."""
 
     @abstractmethod
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Close; again is harmless."""
 
 
 class Driver(ABC):

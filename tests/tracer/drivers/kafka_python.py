@@ -27,7 +27,6 @@ LOOKS: Final = (Look.of(kafka.KafkaProducer), Look.of(kafka.KafkaConsumer))
 
 CANNOT: Final = {
     Ability.NEW_PROTOCOL: "kafka-python 3.0 joins groups by the classic protocol alone",
-    Ability.TEXT_HEADERS: "kafka-python takes header values that are bytes alone",
 }
 
 # How long a loop waits for a record that does not come.
