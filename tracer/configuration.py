@@ -35,6 +35,7 @@ class Options(TypedDict, total=False):
     excluded_topics: tuple[str, ...] | list[str]
     process_relation: ProcessRelation
     infer_processing: bool
+    forward_error_messages: bool
     fast_path: bool
 
 
@@ -77,6 +78,11 @@ class Configuration:
         "Whether a consumer's loop makes process spans by itself, from one record or poll to the next, where the "
         "program says nothing by `process`.",
     ] = True
+    forward_error_messages: Annotated[
+        bool,
+        "Whether `retry_to` and `dead_letter_to` write an exception's text into a header, beside its type. A text may "
+        "hold data.",
+    ] = True
     fast_path: Annotated[
         bool,
         "Whether spans are made on a thread of their own where the SDK allows it. `false` makes each where it happens: "
@@ -92,7 +98,7 @@ class Configuration:
             if not isinstance(given, tuple | list) or not all(isinstance(text, str) for text in given):
                 raise TypeError(f"{name} is a tuple of texts, not {given!r}")
             object.__setattr__(self, name, tuple(given))
-        for name in ("infer_processing", "fast_path"):
+        for name in ("infer_processing", "forward_error_messages", "fast_path"):
             if not isinstance(getattr(self, name), bool):
                 raise TypeError(f"{name} is True or False, not {getattr(self, name)!r}")
         if not isinstance(self.hash_secret, str):
@@ -202,6 +208,7 @@ _READERS: Final[dict[str, tuple[Callable[[str], Any], str]]] = {
     "excluded_topics": (_list, "a list"),
     "process_relation": _choice(get_args(ProcessRelation)),
     "infer_processing": _BOOLEAN,
+    "forward_error_messages": _BOOLEAN,
     "fast_path": _BOOLEAN,
 }
 # Every variable that is read here. `redact` is a function, and so only in code.

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from flowtrail.tracer.configuration import VARIABLES, Configuration, InForce, from_environment, variable_name
+from flowtrail.tracer.configuration import VARIABLES, Configuration, InForce, Options, from_environment, variable_name
 
 
 @pytest.fixture(autouse=True)
@@ -30,6 +30,7 @@ def test_without_variables_the_defaults_count() -> None:
         ("FLOWTRAIL_EXCLUDED_TOPICS", "metrics.*,__*", ("metrics.*", "__*")),
         ("FLOWTRAIL_PROCESS_RELATION", "parent", "parent"),
         ("FLOWTRAIL_INFER_PROCESSING", "false", False),
+        ("FLOWTRAIL_FORWARD_ERROR_MESSAGES", "no", False),
         ("FLOWTRAIL_FAST_PATH", "0", False),
         ("FLOWTRAIL_FAST_PATH", "True", True),
     ],
@@ -37,6 +38,10 @@ def test_without_variables_the_defaults_count() -> None:
 def test_a_variable_sets_its_option(monkeypatch: pytest.MonkeyPatch, name: str, text: str, value: object) -> None:
     monkeypatch.setenv(name, text)
     assert getattr(InForce().now, name.removeprefix("FLOWTRAIL_").lower()) == value
+
+
+def test_what_functions_take_by_name_are_the_options() -> None:
+    assert Options.__annotations__.keys() == Configuration.__dataclass_fields__.keys()
 
 
 def test_every_option_but_a_function_has_a_variable() -> None:
