@@ -8,7 +8,10 @@ puts the same functions into kafka-python's own classes.
 
     producer.py      send, from the call to the acknowledgement
     transactions.py  from begin to the outcome
-    consumer.py      poll and commit, and records that know through which client they came
+    consumer.py      poll, iteration, seek and close
+    commits.py       commits, those that the client makes by itself included
+    coordinator.py   where it makes those, and where it takes part in rebalances
+    received.py      records that know through which client they came
     known.py         what is remembered of each client
     replacements.py  the methods that `instrument` puts in
 

@@ -1,39 +1,40 @@
-"""The traced consumer: a span for each poll that returned records, and for each commit."""
+"""The traced consumer: spans for polls that returned records and for commits, and for the work between polls.
 
-import contextvars
+Iterating calls `poll` for the next batch and hands its records out one by one: then the batch is one poll, and the work
+is inferred for each record.
+"""
+
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import kafka
-from kafka.consumer.fetcher import ConsumerRecord as PlainRecord
 
-from flowtrail.tracer.clients.consumer_record import RECEIVED_THROUGH, client_of, read_record
+from flowtrail.tracer.clients.consumer_events import note_seek, note_seek_to
+from flowtrail.tracer.clients.known import is_known
+from flowtrail.tracer.clients.methods import Replacement
+from flowtrail.tracer.clients.switch import Switch
 from flowtrail.tracer.counts import COUNTS
-from flowtrail.tracer.record import Client, Committed, Polled
+from flowtrail.tracer.record import Polled
 from flowtrail.tracer.tracing import CHAIN
 
-from .known import WHERE, Known, known_of, known_or_none
+from . import coordinator
+from .commits import commit, commit_async
+from .known import WHERE, known_of, known_or_none
+from .received import ConsumerRecord, receive, received_of
 
-
-class ConsumerRecord(PlainRecord):  # type: ignore[misc]  # kafka-python has no types
-    """kafka-python's own ConsumerRecord that also knows through which client it came.
-
-    A named tuple takes no attributes and no weak references, and two groups in one process poll records that are equal:
-    so the record itself must say it. Copies and pickles are plain records, which need no Flowtrail to be read.
-    """
-
-    flowtrail_client: Client
-
-    def __reduce__(self) -> tuple[type[Any], tuple[Any, ...]]:
-        return PlainRecord, tuple(self)
-
-    def _replace(self, /, **changes: Any) -> Any:
-        return _received_through(client_of(self), super()._replace(**changes))
+__all__ = ["REPLACEMENTS", "ConsumerRecord", "KafkaConsumer"]
 
 
 class KafkaConsumer(kafka.KafkaConsumer):  # type: ignore[misc]  # kafka-python has no types
-    """kafka-python's consumer; a span for each poll that returned records, and for each commit."""
+    """kafka-python's consumer; a span for each poll that returned records, each commit, and the work in between."""
+
+    def __init__(self, *topics, **configs):  # type: ignore[no-untyped-def]
+        super().__init__(*topics, **configs)
+        coordinator.trace_coordinator(self)
+
+    def __next__(self):  # type: ignore[no-untyped-def]
+        return next_record(super().__next__, self)
 
     def poll(self, timeout_ms=0, max_records=None, update_offsets=True):  # type: ignore[no-untyped-def]
         return poll(super().poll, self, timeout_ms, max_records, update_offsets)
@@ -44,101 +45,167 @@ class KafkaConsumer(kafka.KafkaConsumer):  # type: ignore[misc]  # kafka-python 
     def commit_async(self, offsets=None, callback=None):  # type: ignore[no-untyped-def]
         return commit_async(super().commit_async, self, offsets, callback)
 
+    def seek(self, partition, offset):  # type: ignore[no-untyped-def]
+        return seek(super().seek, self, partition, offset)
+
+    def seek_to_beginning(self, *partitions):  # type: ignore[no-untyped-def]
+        return seek_to(super().seek_to_beginning, self, partitions, "beginning")
+
+    def seek_to_end(self, *partitions):  # type: ignore[no-untyped-def]
+        return seek_to(super().seek_to_end, self, partitions, "end")
+
+    def close(self, autocommit=True, timeout_ms=None):  # type: ignore[no-untyped-def]
+        return close(super().close, self, autocommit, timeout_ms)
+
 
 def poll(original: Callable[..., Any], consumer: Any, timeout_ms: Any, max_records: Any, update_offsets: Any) -> Any:
-    """Call the original `poll`; iterating over a consumer comes through here too."""
+    """Call the original `poll`. Iterating comes through here too, without `update_offsets`."""
     started_ns = time.time_ns()
+    known = known_or_none(consumer)
+    if known is not None and update_offsets:
+        known.inferred.end()
     polled = original(timeout_ms, max_records, update_offsets)
-    if polled:
+    if polled and known is not None:
         try:
-            known = known_of(consumer)
             client = known.client()
             for partition, records in polled.items():
-                polled[partition] = [_received_through(client, record) for record in records]
-            received = [read_record(record) for records in polled.values() for record in records]
+                polled[partition] = [receive(client, record) for record in records]
+            received = [received_of(record) for records in polled.values() for record in records]
             CHAIN.consume(Polled(client, received, started_ns, known.take_events()))
+            if update_offsets:
+                known.inferred.begin(received, True)
         except Exception as error:
             COUNTS.fail(WHERE, "poll", error)
     return polled
 
 
-def commit(original: Callable[..., Any], consumer: Any, offsets: Any, timeout_ms: Any) -> Any:
-    """Call the original `commit`, which waits for the broker's answer."""
-    started_ns, committed = time.time_ns(), _positions(consumer, offsets)
-    known = known_or_none(consumer)
+def next_record(original: Callable[..., Any], consumer: Any) -> Any:
+    """Call the original `__next__`; asking for the next record ends the work on the one before."""
     try:
-        answer = original(offsets, timeout_ms)
-    except BaseException as error:
-        _commit(known, committed, started_ns, error)
-        raise
-    _commit(known, committed, started_ns, None)
+        inferred = known_of(consumer).inferred
+    except Exception as error:
+        COUNTS.fail(WHERE, "next", error)
+        return original()
+    inferred.end()
+    record = original()
+    try:
+        inferred.begin((received_of(record),), False)
+    except Exception as error:
+        COUNTS.fail(WHERE, "next", error)
+    return record
+
+
+def seek(original: Callable[..., Any], consumer: Any, partition: Any, offset: Any) -> Any:
+    """Call the original `seek`; an event of the next poll's span."""
+    answer = original(partition, offset)
+    try:
+        note_seek(known_of(consumer), partition, offset)
+    except Exception as error:
+        COUNTS.fail(WHERE, "seek", error)
     return answer
 
 
-def commit_async(original: Callable[..., Any], consumer: Any, offsets: Any, callback: Any) -> Any:
-    """Call the original `commit_async`; the commit is told to interceptors when its answer comes."""
-    started_ns, committed = time.time_ns(), _positions(consumer, offsets)
-    known, called_in = known_or_none(consumer), contextvars.copy_context()
-
-    def answered(answer: Any) -> None:
-        # The answer comes on another thread; the span belongs where the commit was called.
-        error = answer if isinstance(answer, BaseException) else None
-        called_in.run(_commit, known, committed, started_ns, error)
-
-    # Without a coordinator the returned future stands for looking one up, and only a callback sees the commit.
-    is_looked_up = _has_no_coordinator(consumer)
-    looked_up: list[Any] = []
-
-    def called_back(committed_offsets: Any, answer: Any) -> None:
-        answered(answer)
-        if callback is not None:
-            callback(committed_offsets, answer)
-        elif not (looked_up and looked_up[0].failed()):
-            consumer_config["default_offset_commit_callback"](committed_offsets, answer)
-
-    consumer_config = consumer.config
+def seek_to(original: Callable[..., Any], consumer: Any, partitions: tuple[Any, ...], where: str) -> Any:
+    """Call the original `seek_to_…`: without partitions it is for all that are assigned."""
+    answer = original(*partitions)
     try:
-        future = original(offsets, called_back if is_looked_up else callback)
-    except BaseException as error:
-        answered(error)
-        raise
-    looked_up.append(future)
-    if not is_looked_up:
-        try:
-            future.add_both(answered)
-        except Exception as error:
-            COUNTS.fail(WHERE, "commit_async", error)
-    return future
+        places = partitions or consumer._subscription.assigned_partitions()
+        note_seek_to(known_of(consumer), places, where)
+    except Exception as error:
+        COUNTS.fail(WHERE, "seek", error)
+    return answer
 
 
-def _commit(
-    known: Known | None, offsets: dict[tuple[str, int], int], started_ns: int, error: BaseException | None
-) -> None:
+def close(original: Callable[..., Any], consumer: Any, autocommit: Any, timeout_ms: Any) -> Any:
+    """Call the original `close`, which may commit; nobody comes back for another record after it."""
     try:
-        CHAIN.commit(Committed(known.client() if known is not None else Client(), offsets, started_ns, error))
-    except Exception as failure:
-        COUNTS.fail(WHERE, "commit", failure)
+        return original(autocommit, timeout_ms)
+    finally:
+        if is_known(consumer):
+            known_of(consumer).inferred.let_go()
 
 
-def _positions(consumer: Any, offsets: Any) -> dict[tuple[str, int], int]:
-    """Return the positions that a commit is about: those given, else what was consumed so far."""
-    try:
-        given = consumer._subscription.all_consumed_offsets() if offsets is None else offsets
-        return {(place.topic, place.partition): position.offset for place, position in given.items()}
-    except Exception:
-        return {}  # not the shape that a commit takes: the client will say so itself
+def _replace_next(original, switch):  # type: ignore[no-untyped-def]
+    def next_traced(self):  # type: ignore[no-untyped-def]
+        bound = original.__get__(self)
+        if isinstance(self, KafkaConsumer) or not switch.is_on:
+            return bound()
+        return next_record(bound, self)
+
+    return next_traced
 
 
-def _received_through(client: Client, record: Any) -> Any:
-    if not isinstance(record, PlainRecord):
-        return record  # a fetcher of the program's own
-    received = ConsumerRecord._make(record)
-    setattr(received, RECEIVED_THROUGH, client)
-    return received
+def _replace_poll(original, switch):  # type: ignore[no-untyped-def]
+    def poll_traced(self, timeout_ms=0, max_records=None, update_offsets=True):  # type: ignore[no-untyped-def]
+        bound = original.__get__(self)
+        if isinstance(self, KafkaConsumer) or not switch.is_on:
+            return bound(timeout_ms, max_records, update_offsets)
+        return poll(bound, self, timeout_ms, max_records, update_offsets)
+
+    return poll_traced
 
 
-def _has_no_coordinator(consumer: Any) -> bool:
-    try:
-        return bool(consumer._coordinator.coordinator_unknown())
-    except Exception:
-        return False
+def _replace_commit(original, switch):  # type: ignore[no-untyped-def]
+    def commit_traced(self, offsets=None, timeout_ms=None):  # type: ignore[no-untyped-def]
+        bound = original.__get__(self)
+        if isinstance(self, KafkaConsumer) or not switch.is_on:
+            return bound(offsets, timeout_ms)
+        return commit(bound, self, offsets, timeout_ms)
+
+    return commit_traced
+
+
+def _replace_commit_async(original, switch):  # type: ignore[no-untyped-def]
+    def commit_async_traced(self, offsets=None, callback=None):  # type: ignore[no-untyped-def]
+        bound = original.__get__(self)
+        if isinstance(self, KafkaConsumer) or not switch.is_on:
+            return bound(offsets, callback)
+        return commit_async(bound, self, offsets, callback)
+
+    return commit_async_traced
+
+
+def _replace_seek(original, switch):  # type: ignore[no-untyped-def]
+    def seek_traced(self, partition, offset):  # type: ignore[no-untyped-def]
+        bound = original.__get__(self)
+        if isinstance(self, KafkaConsumer) or not switch.is_on:
+            return bound(partition, offset)
+        return seek(bound, self, partition, offset)
+
+    return seek_traced
+
+
+def _replace_seek_to(where: str) -> Callable[[Any, Switch], Callable[..., Any]]:
+    def replace(original: Any, switch: Switch) -> Callable[..., Any]:
+        def seek_traced(self, *partitions):  # type: ignore[no-untyped-def]
+            bound = original.__get__(self)
+            if isinstance(self, KafkaConsumer) or not switch.is_on:
+                return bound(*partitions)
+            return seek_to(bound, self, partitions, where)
+
+        return seek_traced
+
+    return replace
+
+
+def _replace_close(original, switch):  # type: ignore[no-untyped-def]
+    def close_traced(self, autocommit=True, timeout_ms=None):  # type: ignore[no-untyped-def]
+        bound = original.__get__(self)
+        if isinstance(self, KafkaConsumer) or not switch.is_on:
+            return bound(autocommit, timeout_ms)
+        return close(bound, self, autocommit, timeout_ms)
+
+    return close_traced
+
+
+REPLACEMENTS: Final[tuple[Replacement, ...]] = (
+    (kafka.KafkaConsumer, "__next__", _replace_next),
+    (kafka.KafkaConsumer, "poll", _replace_poll),
+    (kafka.KafkaConsumer, "commit", _replace_commit),
+    (kafka.KafkaConsumer, "commit_async", _replace_commit_async),
+    (kafka.KafkaConsumer, "seek", _replace_seek),
+    (kafka.KafkaConsumer, "seek_to_beginning", _replace_seek_to("beginning")),
+    (kafka.KafkaConsumer, "seek_to_end", _replace_seek_to("end")),
+    (kafka.KafkaConsumer, "close", _replace_close),
+    *coordinator.REPLACEMENTS,
+)

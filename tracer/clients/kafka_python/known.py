@@ -32,6 +32,12 @@ class Known(known.Known):
         # A consumer's member id changes; a producer is known whole once it has seen its cluster.
         self._may_change = True
         self._is_producer = is_producer
+        if not is_producer:
+            _OF_COORDINATOR[id(client._coordinator)] = self
+        # The program's own commit runs: what its coordinator commits now is not automatic.
+        self.is_committing = False
+        # The last automatic commit that was told, with its error's type.
+        self.told: tuple[dict[tuple[str, int], int], type[BaseException] | None] | None = None
         # Without acknowledgements the client makes an answer up, with an offset that is not true.
         self.learns_offsets = config.get("acks") != 0
         # It refuses headers when it speaks to an older broker; the version does not change once a client is made.
@@ -51,6 +57,15 @@ class Known(known.Known):
         return self._client
 
 
+# By the id of a consumer's coordinator, which knows nothing of the consumer.
+_OF_COORDINATOR: "weakref.WeakValueDictionary[int, Known]" = weakref.WeakValueDictionary()
+
+
+def known_of_coordinator(coordinator: Any) -> Known | None:
+    """Return what is known of the consumer whose coordinator this is; None before its first traced call."""
+    return _OF_COORDINATOR.get(id(coordinator))
+
+
 def known_of(client: Any) -> Known:
     """Return what is known of a client; the first call looks it up. Raises AttributeError for one of another shape."""
     return known.known_of(client, Known)
@@ -61,7 +76,7 @@ def known_or_none(client: Any) -> Known | None:
     try:
         return known_of(client)
     except Exception as error:
-        COUNTS.fail(WHERE, "commit", error)
+        COUNTS.fail(WHERE, "known", error)
         return None
 
 

@@ -12,7 +12,7 @@ import kafka
 from flowtrail.tracer.clients.methods import Methods, Replacement
 from flowtrail.tracer.clients.switch import Switch
 
-from .consumer import KafkaConsumer, commit, commit_async, poll
+from . import consumer
 from .producer import KafkaProducer, close, send
 from .transactions import abort_transaction, begin_transaction, commit_transaction, send_offsets_to_transaction
 
@@ -62,36 +62,6 @@ def _replace_step(step: Callable[[Callable[..., Any], Any], Any]) -> Callable[[A
     return replace
 
 
-def _replace_poll(original, switch):  # type: ignore[no-untyped-def]
-    def poll_traced(self, timeout_ms=0, max_records=None, update_offsets=True):  # type: ignore[no-untyped-def]
-        bound = original.__get__(self)
-        if isinstance(self, KafkaConsumer) or not switch.is_on:
-            return bound(timeout_ms, max_records, update_offsets)
-        return poll(bound, self, timeout_ms, max_records, update_offsets)
-
-    return poll_traced
-
-
-def _replace_commit(original, switch):  # type: ignore[no-untyped-def]
-    def commit_traced(self, offsets=None, timeout_ms=None):  # type: ignore[no-untyped-def]
-        bound = original.__get__(self)
-        if isinstance(self, KafkaConsumer) or not switch.is_on:
-            return bound(offsets, timeout_ms)
-        return commit(bound, self, offsets, timeout_ms)
-
-    return commit_traced
-
-
-def _replace_commit_async(original, switch):  # type: ignore[no-untyped-def]
-    def commit_async_traced(self, offsets=None, callback=None):  # type: ignore[no-untyped-def]
-        bound = original.__get__(self)
-        if isinstance(self, KafkaConsumer) or not switch.is_on:
-            return bound(offsets, callback)
-        return commit_async(bound, self, offsets, callback)
-
-    return commit_async_traced
-
-
 REPLACEMENTS: Final[tuple[Replacement, ...]] = (
     (kafka.KafkaProducer, "send", _replace_send),
     (kafka.KafkaProducer, "close", _replace_close),
@@ -99,8 +69,6 @@ REPLACEMENTS: Final[tuple[Replacement, ...]] = (
     (kafka.KafkaProducer, "send_offsets_to_transaction", _replace_send_offsets),
     (kafka.KafkaProducer, "commit_transaction", _replace_step(commit_transaction)),
     (kafka.KafkaProducer, "abort_transaction", _replace_step(abort_transaction)),
-    (kafka.KafkaConsumer, "poll", _replace_poll),
-    (kafka.KafkaConsumer, "commit", _replace_commit),
-    (kafka.KafkaConsumer, "commit_async", _replace_commit_async),
+    *consumer.REPLACEMENTS,
 )
 METHODS: Final = Methods(REPLACEMENTS)
