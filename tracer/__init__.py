@@ -6,6 +6,9 @@ under_way.py        a send that waits for its answer, and a transaction
 headers.py          trace context in and out of record headers, by OpenTelemetry's propagators (propagation.py)
 spans.py            records to attributes and links, by the semantic conventions
 tracing.py          makes the spans, and the span around processing
+shapes.py           what a client's spans on one topic have in common
+deferring.py        the fast path: note now (deferred_span.py), describe on another thread (drain.py, hand_over.py),
+                    decided as the sampler would (samplers.py), encoded by template (otlp_template.py)
 processing.py       `with process(record):` and `for record in processing(consumer):`
 clients/            one folder for each Kafka client; known.py: what is remembered of each client object
 instrumentation.py  tracing put into a running program's clients, and taken out again

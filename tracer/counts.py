@@ -44,9 +44,9 @@ class Counts:
         """Start anew in a child process: what the parent counted, the parent reports."""
         self._reset()
 
-    def note(self) -> None:
+    def note(self, spans: int = 1) -> None:
         with self._lock:
-            self._noted += 1
+            self._noted += spans
 
     def export(self, spans: int) -> None:
         with self._lock:

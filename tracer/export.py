@@ -3,23 +3,25 @@
 The SDK's own batch processor drops and logs at every span or batch; with a collector that is away that is thousands of
 lines, and still no count. Here the newest span is dropped when the queue is full, the host is never held up, and one
 line a minute says how many.
+
+Spans come as the SDK's own, or only noted (`deferring.py`); both leave in one request.
 """
 
 import logging
-import os
 import threading
 import time
-import weakref
 from collections import deque
-from collections.abc import Callable
-from queue import Empty, SimpleQueue
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
-from opentelemetry import context
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from .counts import Counts
+from .deferred_span import DeferredSpan
+from .drain import Drain
+from .otlp_template import template_of
 
 _log = logging.getLogger("flowtrail.tracer")
 
@@ -35,11 +37,17 @@ EXPORTER_LOGGERS = (
 )
 
 
+class Noted(Protocol):
+    """What the fast path puts into a queue: one span, or what several will be made of."""
+
+    def described(self) -> Sequence[DeferredSpan]: ...
+
+
 class CountingProcessor(SpanProcessor):
     """Queues finished, sampled spans and exports them from a thread of its own.
 
     `queue_size` spans wait at most; a batch has `batch_size` at most and is sent when it is full, or `delay_ms` after
-    the last one. Every span ends up exported or dropped in `counts`. Safe over fork: the child starts empty.
+    the first one came. Every span ends up exported or dropped in `counts`. Safe over fork: the child starts empty.
     """
 
     def __init__(
@@ -53,121 +61,90 @@ class CountingProcessor(SpanProcessor):
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._exporter = exporter
+        self._export_template = template_of(exporter)
         self._counts = counts
-        self._queue_size = queue_size
-        self._batch_size = min(batch_size, queue_size)
-        self._delay_s = min(delay_ms / 1000, threading.TIMEOUT_MAX)
         self._clock = clock
-        self._stopping = False
         self._hush = _Hush()
-        self._start()
-        again = weakref.WeakMethod(self._start)
-        os.register_at_fork(after_in_child=lambda: (start := again()) and start())
-
-    def _start(self) -> None:
-        # Neither takes a lock that Python code could hold: the garbage collector may end a span inside any call.
-        # An Event in the queue is set when all before it are out.
-        self._queue: deque[ReadableSpan | threading.Event] = deque()
         self._in_hand: deque[int] = deque()  # spans of the batch that the exporter has, if it has one
-        self._wake: SimpleQueue[None] = SimpleQueue()
-        self._is_woken = False
         self._reported = 0
         self._reported_at: float | None = None
-        self._thread = threading.Thread(target=self._run, name="flowtrail-export", daemon=True)
-        if not self._stopping:
-            self._thread.start()
+        self._drain: Drain[ReadableSpan | Noted] = Drain(
+            self._export,
+            queue_size=queue_size,
+            batch_size=batch_size,
+            delay_ms=delay_ms,
+            name="flowtrail-export",
+            on_start=self._start,
+            on_idle=self._report,
+        )
+
+    def _start(self) -> None:
+        """On the drain's thread, when it starts; in a forked child too, which has nothing in hand."""
+        self._in_hand.clear()
+        self._reported, self._reported_at = 0, None
+        self._hush.install()
+
+    def __len__(self) -> int:
+        return len(self._drain)
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
         """Nothing happens at a span's start."""
 
     def on_end(self, span: ReadableSpan) -> None:
-        if span.context is None or not span.context.trace_flags.sampled:
-            return
+        if span.context is not None and span.context.trace_flags.sampled:
+            self.put(span)
+
+    def put(self, span: ReadableSpan | Noted) -> None:
+        """Queue a span; drop and count it when the queue is full. Never waits."""
         self._counts.note()
-        if self._stopping or len(self._queue) >= self._queue_size:
+        if not self._drain.put(span):
             self._counts.drop(1)
-            return
-        self._queue.append(span)
-        if len(self._queue) >= self._batch_size and not self._is_woken:
-            self._is_woken = True
-            self._wake.put(None)
+
+    def drop(self) -> None:
+        """Count what is not even queued."""
+        self._counts.note()
+        self._counts.drop(1)
 
     def force_flush(self, timeout_millis: int = 30000) -> bool:
         """Wait until what is queued now was exported or dropped; False when that took longer."""
-        if self._stopping:
-            return False
-        is_out = threading.Event()
-        self._queue.append(is_out)
-        self._wake.put(None)
-        return is_out.wait(timeout_millis / 1000)
+        return self._drain.flush(timeout_millis / 1000)
 
     def shutdown(self) -> None:
         """Export what is queued, for `SHUTDOWN_TIMEOUT_S` at most; the rest is dropped. Again is harmless."""
-        if self._stopping:
+        if self._drain.is_stopping:
             return
-        self._stopping = True
-        self._wake.put(None)
-        self._thread.join(SHUTDOWN_TIMEOUT_S)
-        while (left := self._take()) is not None:
-            if not isinstance(left, threading.Event):
-                self._counts.drop(1)
+        self._counts.drop(len(self._drain.stop(SHUTDOWN_TIMEOUT_S)))
         self._exporter.shutdown()
-        self._thread.join(GIVE_UP_TIMEOUT_S)
+        self._drain.join(GIVE_UP_TIMEOUT_S)
         self._settle(is_sent=False)
         self._report()
         self._hush.remove()
 
-    def _run(self) -> None:
-        self._hush.install()
-        token = context.attach(context.set_value(context._SUPPRESS_INSTRUMENTATION_KEY, True))
-        try:
-            while not self._stopping:
-                self._wait()
-                self._export_all()
-                self._report()
-            self._export_all()
-        finally:
-            context.detach(token)
-
-    def _wait(self) -> None:
-        try:
-            self._wake.get(timeout=self._delay_s)
-        except Empty:
-            return  # the delay is over: what came since goes out now
-        finally:
-            self._is_woken = False
-
-    def _export_all(self) -> None:
-        batch: list[ReadableSpan] = []
-        while (first := self._take()) is not None:
-            if isinstance(first, threading.Event):
-                self._export(batch)
-                batch = []
-                first.set()
-                continue
-            batch.append(first)
-            if len(batch) >= self._batch_size:
-                self._export(batch)
-                batch = []
-        self._export(batch)
-
-    def _take(self) -> ReadableSpan | threading.Event | None:
-        """Return the first in the queue; None when it is empty. A shutdown that ran out of time takes from it too."""
-        try:
-            return self._queue.popleft()
-        except IndexError:
-            return None
-
-    def _export(self, batch: list[ReadableSpan]) -> None:
-        if not batch:
+    def _export(self, batch: list[ReadableSpan | Noted]) -> None:
+        ready = [span for span in batch if isinstance(span, ReadableSpan)]
+        noted = [span for each in batch if not isinstance(each, ReadableSpan) for span in self._described(each)]
+        # A poll is one thing in the queue, and may be several spans; what cannot be described is none.
+        self._counts.note(len(ready) + len(noted) - len(batch))
+        if not ready and not noted:
             return
-        self._in_hand.append(len(batch))
+        self._in_hand.append(len(ready) + len(noted))
         try:
-            is_sent = self._exporter.export(batch) is SpanExportResult.SUCCESS
+            if noted and self._export_template is not None:
+                is_sent = self._export_template(noted, ready)
+            else:
+                ready += [span.readable() for span in noted]
+                is_sent = self._exporter.export(ready) is SpanExportResult.SUCCESS
         except Exception as error:
             is_sent = False
             self._hush.last = f"{type(error).__name__}: {error}"
         self._settle(is_sent=is_sent)
+
+    def _described(self, noted: Noted) -> Sequence[DeferredSpan]:
+        try:
+            return noted.described()
+        except Exception as error:
+            self._counts.fail("flowtrail", "describe", error)
+            return ()
 
     def _settle(self, *, is_sent: bool) -> None:
         """Count the batch in hand, once: a shutdown that ran out of time may have counted it as dropped already."""

@@ -56,7 +56,7 @@ class Interceptor:
 class Last(Protocol):
     """What runs after the program's own interceptors: tracing. It gets plain arguments, since it is at every record."""
 
-    def start_send(self, sending: Sending, topic: str, key: object, is_tombstone: bool, partition: int | None) -> None:
+    def start_send(self, sending: Sending, topic: str, key: object, value: object, partition: int | None) -> None:
         """Begin `sending.span`; replace `sending.headers` (what is sent now) to have others sent."""
 
     def finish_send(
@@ -121,10 +121,17 @@ class Chain:
             self._show(sending, Outgoing(client, topic, key, value, headers or (), partition, timestamp_ms))
         if self._last is not None:
             try:
-                self._last.start_send(sending, topic, key, value is None, partition)
+                self._last.start_send(sending, topic, key, value, partition)
             except Exception as error:
                 COUNTS.fail(type(self._last).__qualname__, "send", error)
         return sending
+
+    def address(self, sending: Sending, topic: str, partition: int | None) -> None:
+        """Tell where a record goes that was begun without a topic (None): before its answer, and before it leaves."""
+        if sending.outgoing is not None:
+            sending.outgoing = sending.outgoing._replace(topic=topic, partition=partition)
+        if self._last is not None:
+            _run(self._last, "address", sending, topic, partition)
 
     def acknowledge(
         self,

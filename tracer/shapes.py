@@ -25,10 +25,11 @@ class Shape:
     `encoded` is for the encoder to keep its own rendering of them in.
     """
 
-    __slots__ = ("attributes", "encoded", "kind", "name", "operation")
+    __slots__ = ("attributes", "encoded", "kind", "name", "operation", "topic")
 
     def __init__(self, operation: tuple[str, str], client: Client, topic: str | None) -> None:
         self.operation = operation
+        self.topic = topic
         self.name = spans.span_name(operation, topic)
         self.kind = _KINDS[operation]
         self.attributes = spans.operation_attributes(operation, client, topic)

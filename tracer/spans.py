@@ -4,20 +4,17 @@ https://opentelemetry.io/docs/specs/semconv/messaging/kafka/ (1.44)
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from numbers import Integral
 from typing import TypeAlias
-from uuid import UUID
 
 from opentelemetry.trace import INVALID_SPAN_CONTEXT, Link, get_current_span
 
 from . import attributes as names
+from .capture import captured_headers, captured_key
+from .configuration import CONFIGURATION
 from .headers import read
-from .record import Client, Committed, Received
+from .record import Client, Committed, Header, Received
 
-Attributes: TypeAlias = dict[str, str | int | bool]
-
-# A key is an attribute, stored and searched: longer ones are payload.
-LONGEST_KEY = 1024
+Attributes: TypeAlias = dict[str, str | int | bool | Sequence[str]]
 
 
 def operation_attributes(operation: tuple[str, str], client: Client, topic: str | None) -> Attributes:
@@ -40,14 +37,18 @@ def operation_attributes(operation: tuple[str, str], client: Client, topic: str 
     return found
 
 
-def sent_attributes(key: object, is_tombstone: bool, partition: int | None = None) -> Attributes:
-    """What a record itself says before it is sent."""
+def sent_attributes(
+    key: object, is_tombstone: bool, partition: int | None = None, headers: Sequence[Header] | None = None
+) -> Attributes:
+    """What a record itself says before it is sent; `headers` are those to capture from."""
     found: Attributes = {}
     if partition is not None:
         found[names.PARTITION] = str(partition)
     _add_key(found, key)
     if is_tombstone:
         found[names.TOMBSTONE] = True
+    if headers:
+        found |= captured_headers(headers, CONFIGURATION.now)
     return found
 
 
@@ -74,6 +75,8 @@ def record_attributes(record: Received) -> Attributes:
         found[names.RECORD_TIMESTAMP_MS] = record.timestamp_ms
     if record.is_tombstone:
         found[names.TOMBSTONE] = True
+    if CONFIGURATION.now.capture_headers:
+        found |= captured_headers(record.headers, CONFIGURATION.now)
     return found
 
 
@@ -97,6 +100,14 @@ def committed_attributes(committed: Committed) -> Attributes:
     if committed.is_automatic:
         found[names.AUTOMATIC] = True
     return found
+
+
+def committed_events(committed: Committed) -> list[Attributes]:
+    """What the events of a commit's span say: one for each partition, with the position."""
+    return [
+        {names.TOPIC: topic, names.PARTITION: str(partition), names.COMMITTED_OFFSET: offset}
+        for (topic, partition), offset in committed.offsets.items()
+    ]
 
 
 def committed_topic(committed: Committed) -> str | None:
@@ -147,25 +158,6 @@ def one_topic(topics: Iterable[str]) -> str | None:
     return found.pop() if len(found) == 1 else None
 
 
-def key_text(key: object) -> str | None:
-    """Return a key's canonical text; None when it has none, or is longer than `LONGEST_KEY`."""
-    match key:
-        case bytes() | bytearray():
-            try:
-                text = key.decode()
-            except UnicodeDecodeError:
-                return None
-        case str():
-            text = key
-        case bool():
-            return None
-        case Integral() | UUID():
-            text = str(key)
-        case _:
-            return None
-    return text if len(text) <= LONGEST_KEY else None
-
-
 def error_type(error: BaseException) -> str:
     """Return the exception's full name, the value of `error.type`; builtins without their module."""
     kind = type(error)
@@ -173,6 +165,6 @@ def error_type(error: BaseException) -> str:
 
 
 def _add_key(found: Attributes, key: object) -> None:
-    text = key_text(key)
+    text = captured_key(key, CONFIGURATION.now)
     if text is not None:
         found[names.KEY] = text

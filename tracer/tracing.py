@@ -1,30 +1,39 @@
-"""Spans around records: send, poll and commit as an interceptor, and the span around processing.
+"""Spans around records: send, poll, commit, transactions, and the span around processing.
 
-Only this file starts and ends spans, and it makes them from plain records. The fast path goes here: note ids and
-times in a queue, and let another thread make the spans.
+Only this file starts and ends spans, and it makes them from plain records: on the fast path where that is open
+(`deferring.py`), else as the SDK's own, at once.
 """
 
 import time
+from collections import deque
 from collections.abc import Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry import baggage, context, trace
 from opentelemetry.context import Context
-from opentelemetry.trace import Link, Span, SpanContext, Status, StatusCode, Tracer, TracerProvider
+from opentelemetry.trace import Link, NonRecordingSpan, Span, SpanContext, Status, StatusCode, Tracer, TracerProvider
+from opentelemetry.trace.propagation import _SPAN_KEY
 
 from . import attributes as names
 from . import headers, spans
+from .capture import redacted
+from .configuration import CONFIGURATION
 from .counts import COUNTS
 from .interceptor import Chain
 from .record import Client, Committed, Polled, Received, Unacknowledged
 from .shapes import Shape, shape_of
 from .under_way import Sending, Transaction
 
+if TYPE_CHECKING:
+    from .deferring import Deferring
+
 SCOPE: Final = "flowtrail.tracer"
 # The SDK cuts off links beyond its limit, by default 128 (OTEL_SPAN_LINK_COUNT_LIMIT).
 LINKS_PER_SPAN: Final = 128
-# Contexts of the records now being processed: what a send's headers were copied from. It lives in the
-# OpenTelemetry context, so that it goes wherever the program takes that.
+# Sends whose spans wait for the outcome of their transaction; more would take the program's memory.
+MOST_HELD: Final = 10_000
+# The records now being processed: what a send's headers may have been copied from. It lives in the OpenTelemetry
+# context, so that it goes wherever the program takes that.
 _RECEIVED: Final = context.create_key("flowtrail-received")
 # The API's key, and the plain name that older instrumentations set.
 _SUPPRESSED: Final = (context._SUPPRESS_INSTRUMENTATION_KEY, "suppress_instrumentation")
@@ -34,10 +43,12 @@ class Tracing:
     """Makes the spans. Before a provider is set it makes none, and none is lost by calling early."""
 
     def __init__(self, provider: TracerProvider | None = None) -> None:
+        self._deferring: Deferring | None = None
         self.use(provider)
 
     def use(self, provider: TracerProvider | None) -> None:
         """Make spans by this provider from now on; None: by the global one, whenever that is set."""
+        self.rest()
         try:
             self._tracer: Tracer = trace.get_tracer(SCOPE, tracer_provider=provider)
         except Exception as error:  # OTEL_PYTHON_TRACER_PROVIDER names one that is not there: `set_up` may make one
@@ -45,17 +56,48 @@ class Tracing:
             self._tracer = trace.NoOpTracer()
         self._provider = provider
 
-    def start_send(self, sending: Sending, topic: str, key: object, is_tombstone: bool, partition: int | None) -> None:
-        if is_suppressed():
+    def rest(self) -> None:
+        """Leave nothing of ours in the provider, until the next span."""
+        deferring, self._deferring = self._deferring, None
+        self._planned_for: Any = None
+        self._processors: Any = None
+        if deferring is not None:
+            deferring.leave()
+
+    # Sends
+
+    def start_send(self, sending: Sending, topic: str, key: object, value: object, partition: int | None) -> None:
+        current = context.get_current()
+        now = CONFIGURATION.now
+        if _is_suppressed(current) or (now.excluded_topics and now.is_excluded(topic)):
             return
-        found = headers.read(sending.headers).context
+        given = sending.headers
+        facts = key, value is None, partition, given if now.capture_headers else None
+        fast = self._fast()
+        if fast is not None and fast.start_send(sending, current, topic, facts):
+            return
+        found = headers.read(given).context
         there = trace.get_current_span(found).get_span_context()
-        sending.span = span = self._start(
+        span = self._start(
             shape_of(names.SEND, sending.client, topic),
-            spans.sent_attributes(key, is_tombstone, partition),
+            spans.sent_attributes(*facts),
             links=[Link(there)] if there.is_valid else (),
         )
-        sending.headers = headers.write(sending.headers, trace.set_span_in_context(span), received=_received())
+        sending.headers = headers.write(given, trace.set_span_in_context(span), received=_received(current))
+        sending.span = span
+
+    def address(self, sending: Sending, topic: str, partition: int | None) -> None:
+        """Name the topic of a send that was begun without one; its sampler has not seen it."""
+        span = sending.span
+        if span is None:
+            return
+        if CONFIGURATION.now.is_excluded(topic):
+            sending.span = None  # never ended, and so never exported
+        elif hasattr(type(span), "shape"):
+            span.shape = shape_of(names.SEND, sending.client, topic)  # type: ignore[attr-defined]
+        else:
+            span.update_name(spans.span_name(names.SEND, topic))
+            span.set_attribute(names.TOPIC, topic)
 
     def finish_send(
         self, sending: Sending, partition: int | None, offset: int | None, error: BaseException | None
@@ -63,18 +105,54 @@ class Tracing:
         span, sending.span = sending.span, None
         if span is None:
             return
-        span.set_attributes(spans.acknowledged_attributes(sending.client, partition, offset))
-        if isinstance(error, Unacknowledged):
-            span.add_event(names.UNACKNOWLEDGED_EVENT)
+        deferring = self._deferring
+        if error is None and deferring is not None and deferring.finish_send(span, sending, partition, offset):
+            pass
         else:
+            span.set_attributes(spans.acknowledged_attributes(sending.client, partition, offset))
+            if isinstance(error, Unacknowledged):
+                span.add_event(names.UNACKNOWLEDGED_EVENT)
+            else:
+                _set_error(span, error)
+        if sending.transaction is None:
+            span.end()
+        else:
+            _hold(sending.transaction, span)
+
+    # Transactions
+
+    def begin_transaction(self, transaction: Transaction) -> None:
+        if is_suppressed():
+            return
+        transaction.span = self._start(
+            shape_of(names.TRANSACTION, transaction.client, None),
+            {} if transaction.id is None else {names.TRANSACTIONAL_ID: transaction.id},
+            start_time=transaction.started_ns,
+        )
+
+    def end_transaction(self, transaction: Transaction, outcome: str, error: BaseException | None) -> None:
+        transaction.outcome = outcome
+        span, transaction.span = transaction.span, None
+        held, transaction.held = transaction.held, deque()
+        for sent, ended_ns in held:
+            _end_in_transaction(sent, ended_ns, outcome)
+        if span is not None:
+            span.set_attribute(names.TRANSACTION_OUTCOME, outcome)
             _set_error(span, error)
-        if sending.transaction is not None and sending.transaction.span is not None:
-            sending.transaction.held.append((span, time.time_ns()))
-        else:
             span.end()
 
+    # Polls and commits
+
     def polled(self, polled: Polled) -> None:
-        if is_suppressed():
+        current = context.get_current()
+        if _is_suppressed(current):
+            return
+        if CONFIGURATION.now.excluded_topics:
+            polled = polled._replace(records=_traced(polled.records))
+            if not polled.records:
+                return
+        fast = self._fast()
+        if fast is not None and fast.polled(current, polled):
             return
         for records, links in spans.portions(polled.records, self._most_links(), with_attributes=True):
             span = self._start(
@@ -89,7 +167,17 @@ class Tracing:
             span.end()
 
     def committed(self, committed: Committed) -> None:
-        if is_suppressed():
+        current = context.get_current()
+        if _is_suppressed(current):
+            return
+        now = CONFIGURATION.now
+        if now.excluded_topics and committed.offsets:
+            kept = {place: offset for place, offset in committed.offsets.items() if not now.is_excluded(place[0])}
+            if not kept:
+                return
+            committed = committed._replace(offsets=kept)
+        fast = self._fast()
+        if fast is not None and fast.committed(current, committed):
             return
         span = self._start(
             shape_of(names.COMMIT, committed.client, spans.committed_topic(committed)),
@@ -97,62 +185,76 @@ class Tracing:
             start_time=committed.started_ns,
         )
         try:
-            for (topic, partition), offset in committed.offsets.items():
-                span.add_event(
-                    names.COMMIT_EVENT,
-                    {names.TOPIC: topic, names.PARTITION: str(partition), names.COMMITTED_OFFSET: offset},
-                )
+            for attributes in spans.committed_events(committed):
+                span.add_event(names.COMMIT_EVENT, attributes)
             _set_error(span, committed.error)
         finally:
             span.end()
 
-    def begin_transaction(self, transaction: Transaction) -> None:
-        if is_suppressed():
-            return
-        transaction.span = self._start(
-            shape_of(names.TRANSACTION, transaction.client, None),
-            {} if transaction.id is None else {names.TRANSACTIONAL_ID: transaction.id},
-            start_time=transaction.started_ns,
-        )
-
-    def end_transaction(self, transaction: Transaction, outcome: str, error: BaseException | None) -> None:
-        span, transaction.span = transaction.span, None
-        held, transaction.held = transaction.held, []
-        for sent, ended_ns in held:
-            sent.set_attribute(names.TRANSACTION_OUTCOME, outcome)
-            sent.end(ended_ns)
-        if span is not None:
-            span.set_attribute(names.TRANSACTION_OUTCOME, outcome)
-            _set_error(span, error)
-            span.end()
+    # Processing
 
     def start_process(
         self, client: Client, records: Sequence[Received], *, is_batch: bool, is_inferred: bool = False
     ) -> tuple[list[Span], Context]:
-        """Start the span of processing; return it and the context in which the work is to run.
+        """Start the span of processing; return it and the context in which the work is to run, a new one.
 
         It is a child of the span that is current, else a root. More records than a span takes links make several
-        spans of the same length; the first is the current one while the work runs.
+        spans of the same length; the first is the current one while the work runs. No span, and an unchanged context,
+        where all records are of excluded topics.
         """
         current = context.get_current()
+        now = CONFIGURATION.now
+        if now.excluded_topics:
+            records = _traced(records)
+            if not records:
+                return [], Context(current)
+        also: spans.Attributes = {names.INFERRED: True} if is_inferred else {}
+        is_child = now.process_relation == "parent" and not is_batch
+        fast = self._fast()
+        if fast is not None and not is_child:
+            span = fast.start_process(current, client, records, is_batch, also)
+            if span is not None:
+                return [span], Context({**current, _SPAN_KEY: span, _RECEIVED: records})
+        around: tuple[Link, ...] = ()
         if not is_batch:
-            for name, value in baggage.get_all(headers.read(records[0].headers).context).items():
+            carried = headers.read(records[0].headers).context
+            for name, value in baggage.get_all(carried).items():
                 current = baggage.set_baggage(name, value, current)
-        started: list[Span] = []
-        received: list[SpanContext] = []
-        for portion, links in spans.portions(records, self._most_links(), with_attributes=is_batch):
-            started.append(
-                self._start(
-                    shape_of(names.PROCESS, client, spans.one_topic(record.topic for record in portion)),
-                    spans.consumed_attributes(portion, count=len(portion) if is_batch else None)
-                    | ({names.INFERRED: True} if is_inferred else {}),
-                    context=current,
-                    links=links,
-                )
+            there = trace.get_current_span(carried).get_span_context()
+            if is_child and there.is_valid:
+                ambient = trace.get_current_span(current).get_span_context()
+                around = (Link(ambient),) if ambient.is_valid else ()
+                current = trace.set_span_in_context(NonRecordingSpan(there), current)
+        started = [
+            self._start(
+                shape_of(names.PROCESS, client, spans.one_topic(record.topic for record in portion)),
+                spans.consumed_attributes(portion, count=len(portion) if is_batch else None) | also,
+                context=current,
+                links=[*links, *around],
             )
-            received.extend(link.context for link in links if link.context.is_valid)
+            for portion, links in spans.portions(records, self._most_links(), with_attributes=is_batch)
+        ]
         inside = trace.set_span_in_context(started[0], current)
-        return started, context.set_value(_RECEIVED, tuple(received), inside)
+        return started, context.set_value(_RECEIVED, records, inside)
+
+    def _fast(self) -> "Deferring | None":
+        """The fast path, where it is open; looked at anew when the provider, or its processors, changed."""
+        processors = self._processors
+        if processors is not None and processors._span_processors is self._planned_for:
+            return self._deferring
+        return self._plan()
+
+    def _plan(self) -> "Deferring | None":
+        provider = self._provider or trace.get_tracer_provider()
+        multiple: Any = getattr(provider, "_active_span_processor", None)
+        if not hasattr(multiple, "_span_processors"):
+            return None  # not the SDK's, or not set yet
+        from . import deferring  # late: it imports the SDK, which a program with another provider may not need
+
+        tracer = provider.get_tracer(SCOPE)
+        planned = deferring.plan(tracer, provider) if CONFIGURATION.now.fast_path else None
+        self._deferring, self._processors, self._planned_for = planned, multiple, multiple._span_processors
+        return planned
 
     def _start(
         self,
@@ -184,12 +286,47 @@ def end_process(started: Sequence[Span], error: BaseException | None) -> None:
 
 def is_suppressed() -> bool:
     """Whether the program asked for no instrumentation in this context."""
-    return any(context.get_value(key) for key in _SUPPRESSED)
+    return _is_suppressed(context.get_current())
 
 
-def _received() -> tuple[SpanContext, ...]:
-    found = context.get_value(_RECEIVED)
-    return found if isinstance(found, tuple) else ()
+def _is_suppressed(current: Context) -> bool:
+    return bool(current.get(_SUPPRESSED[0]) or current.get(_SUPPRESSED[1]))
+
+
+def _traced(records: Sequence[Received]) -> list[Received]:
+    now = CONFIGURATION.now
+    return [record for record in records if not now.is_excluded(record.topic)]
+
+
+def _received(current: Context) -> list[SpanContext]:
+    """The contexts that came with the records in hand."""
+    found: list[SpanContext] = []
+    for record in current.get(_RECEIVED, ()):  # type: ignore[attr-defined]  # only `start_process` sets it
+        carried = headers.read(record.headers)
+        found += [trace.get_current_span(carried.context).get_span_context(), *carried.others]
+    return [each for each in found if each.is_valid]
+
+
+def _hold(transaction: Transaction, span: Span) -> None:
+    """Keep an answered send until its transaction has an outcome; one that has it already ends at once."""
+    ended_ns = time.time_ns()
+    if transaction.outcome is not None:
+        _end_in_transaction(span, ended_ns, transaction.outcome)
+        return
+    transaction.held.append((span, ended_ns))
+    if len(transaction.held) > MOST_HELD:
+        oldest, its_end_ns = transaction.held.popleft()
+        if transaction.id is not None:
+            oldest.set_attribute(names.TRANSACTIONAL_ID, transaction.id)
+        oldest.end(its_end_ns)
+
+
+def _end_in_transaction(span: Span, ended_ns: int, outcome: str) -> None:
+    if hasattr(type(span), "outcome"):  # only noted: to set an attribute would make it a whole span
+        span.outcome = outcome  # type: ignore[attr-defined]
+    else:
+        span.set_attribute(names.TRANSACTION_OUTCOME, outcome)
+    span.end(ended_ns)
 
 
 def _set_error(span: Span, error: BaseException | None) -> None:
@@ -198,8 +335,13 @@ def _set_error(span: Span, error: BaseException | None) -> None:
     kind = spans.error_type(error)
     span.set_attribute(names.ERROR_TYPE, kind)
     try:
-        span.record_exception(error)
         text = str(error)
+        seen = redacted("exception.message", text, CONFIGURATION.now)
+        if seen == text:
+            span.record_exception(error)
+        else:  # the stack would say it again
+            span.record_exception(error, {"exception.message": seen or "", "exception.stacktrace": ""})
+            text = seen or ""
     except Exception as failure:  # an exception of the program's that cannot even say what it is
         COUNTS.fail(kind, "__str__", failure)
         text = ""

@@ -5,6 +5,7 @@ record.
 """
 
 import time
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from .record import Client, Committed, Outgoing
@@ -37,14 +38,15 @@ class Transaction:
     Ended send spans are held until then, since only the outcome tells whether a reader will ever see their events.
     """
 
-    __slots__ = ("client", "held", "id", "offsets", "span", "started_ns")
+    __slots__ = ("client", "held", "id", "offsets", "outcome", "span", "started_ns")
 
     def __init__(self, client: Client, transactional_id: str | None) -> None:
         self.client = client
         self.id = transactional_id
         self.started_ns = time.time_ns()
         self.span: Span | None = None
+        self.outcome: str | None = None
         # Ended, but for saying so: span and end (ns since the epoch).
-        self.held: list[tuple[Span, int]] = []
+        self.held: deque[tuple[Span, int]] = deque()
         # Positions that the transaction commits for consumer groups.
         self.offsets: list[Committed] = []

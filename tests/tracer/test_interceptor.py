@@ -18,7 +18,7 @@ def send(chain: Chain, headers: Sequence[Header] | None = None) -> Sending:
 class Tracing:
     """Stands where tracing does: adds one header to each record."""
 
-    def start_send(self, sending: Sending, topic: str, key: object, is_tombstone: bool, partition: int | None) -> None:
+    def start_send(self, sending: Sending, topic: str, key: object, value: object, partition: int | None) -> None:
         sending.headers = [*(sending.headers or ()), ("tracing", b"")]
 
     def finish_send(

@@ -70,7 +70,8 @@ def test_batches_are_as_the_variables_say(monkeypatch: pytest.MonkeyPatch) -> No
     provider = made()
     (processor,) = processors(provider)
     assert isinstance(processor, CountingProcessor)
-    assert (processor._queue_size, processor._batch_size, processor._delay_s) == (100, 10, 0.25)
+    drain = processor._drain
+    assert (drain._queue_size, drain._batch_size, drain._delay_s) == (100, 10, 0.25)
     provider.shutdown()
 
 

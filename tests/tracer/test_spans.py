@@ -7,12 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flowtrail.tracer import attributes as names
+from flowtrail.tracer.capture import LONGEST, captured_key
 from flowtrail.tracer.clients.consumer_record import read_record
+from flowtrail.tracer.configuration import Configuration
 from flowtrail.tracer.record import Client
 from flowtrail.tracer.spans import (
-    LONGEST_KEY,
     error_type,
-    key_text,
     link,
     operation_attributes,
     record_attributes,
@@ -21,7 +21,11 @@ from flowtrail.tracer.spans import (
 )
 
 
-@given(st.text(max_size=LONGEST_KEY))
+def key_text(key: object) -> str | None:
+    return captured_key(key, Configuration())
+
+
+@given(st.text(max_size=LONGEST))
 def test_a_key_is_the_same_text_for_producer_and_consumer(key: str) -> None:
     try:
         sent = key.encode()
@@ -36,7 +40,7 @@ def test_a_key_that_is_no_text_is_no_attribute(key: bytes) -> None:
     assert text is None or text.encode() == key
 
 
-@pytest.mark.parametrize("key", [None, True, 1.5, {"id": 7}, ("a",), object(), "x" * (LONGEST_KEY + 1), b"\xff"])
+@pytest.mark.parametrize("key", [None, True, 1.5, {"id": 7}, ("a",), object(), "x" * (LONGEST + 1), b"\xff"])
 def test_a_key_without_a_canonical_text_is_left_out(key: object) -> None:
     assert key_text(key) is None
 

@@ -1,0 +1,306 @@
+"""The fast path: note ids and times where the program waits, do the rest on another thread.
+
+    send    ids, a traceparent, a clock reading   ──▶ queue ──▶ drain thread: attributes, links, bytes
+    answer  partition, offset, a clock reading
+
+Making an SDK span takes tens of microseconds and encoding it as much again. Here the program's thread spends a few, and
+where spans go straight to OTLP no SDK span is made at all (`otlp_template.py`). It is only taken where nobody can tell
+the difference: `plan` says where that is. In every other case, and for every record that is out of the ordinary (it
+brings a context of its own, or baggage), spans are the SDK's, made at once.
+"""
+
+import os
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+from opentelemetry.baggage import _BAGGAGE_KEY
+from opentelemetry.baggage.propagation import W3CBaggagePropagator
+from opentelemetry.context import Context
+from opentelemetry.propagators.composite import CompositePropagator
+from opentelemetry.propagators.textmap import TextMapPropagator
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import SpanProcessor, SynchronousMultiSpanProcessor, Tracer, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+from opentelemetry.trace import NonRecordingSpan, Span, SpanContext, TraceFlags
+from opentelemetry.trace.propagation import _SPAN_KEY
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from . import attributes as names
+from . import spans
+from .deferred_span import DeferredProcess, DeferredSend, DeferredSpan, SendFacts
+from .export import CountingProcessor
+from .hand_over import HandOver
+from .propagation import propagate
+from .record import Client, Committed, Header, Polled, Received
+from .samplers import Decide, decider
+from .shapes import Shape, shape_of
+from .under_way import Sending
+
+# Headers by which a record brings a context of its own.
+_CONTEXT_NAMES: Final = frozenset({"traceparent", "tracestate"})
+_BAGGAGE: Final = "baggage"
+# Processors that do nothing when a span starts, in whose place nobody waits for one that is only noted.
+_IDLE_AT_START: Final = (
+    SpanProcessor.on_start,
+    BatchSpanProcessor.on_start,
+    CountingProcessor.on_start,
+    HandOver.on_start,
+)
+_IDLE_AT_ENDING: Final = tuple(
+    getattr(kind, "_on_ending", None) for kind in (SpanProcessor, BatchSpanProcessor, CountingProcessor, HandOver)
+)
+# Our own spans have up to this many attributes; a limit below would cut them, and that is the SDK's to do.
+_MOST_ATTRIBUTES: Final = 40
+_RANDOM: Final = 0x02
+_MOST_WAITING_RECORDS: Final = 16_384
+
+
+def plan(tracer: Tracer | Any, provider: Any) -> "Deferring | None":
+    """Return the fast path to this provider; None where it could make a difference.
+
+    It takes the SDK's own provider and tracer; a sampler that decides by ids; processors that do nothing at a span's
+    start and do not promise to have a span at its end (`SimpleSpanProcessor` does); and limits that our spans stay
+    within. Processors that are added later are seen by `is_current`.
+    """
+    if type(tracer) is not Tracer or not isinstance(provider, TracerProvider) or provider._disabled:
+        return None
+    multiple = provider._active_span_processor
+    decide = decider(provider.sampler)
+    if type(multiple) is not SynchronousMultiSpanProcessor or decide is None or not _is_enabled(tracer):
+        return None
+    processors = [each for each in multiple._span_processors if not isinstance(each, HandOver)]
+    if not processors or not all(map(_is_idle, processors)) or not _is_within(provider._span_limits):
+        return None
+    # The SDK counts its own spans when it is told to; it would not see these.
+    if os.environ.get("OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED", "").strip().lower() == "true":
+        return None
+    return Deferring(tracer, provider, multiple, decide)
+
+
+class Deferring:
+    """The fast path to one provider. Its methods return None, or False, for what is to be done the ordinary way."""
+
+    def __init__(
+        self, tracer: Tracer, provider: TracerProvider, multiple: SynchronousMultiSpanProcessor, decide: Decide
+    ) -> None:
+        self.tracer = tracer
+        self._provider = provider
+        self._multiple = multiple
+        self._decide = decide
+        self._ids = provider.id_generator
+        is_random = getattr(self._ids, "is_trace_id_random", None)  # older SDKs know no such flag
+        self._root_flags = _RANDOM if is_random is not None and is_random() else 0
+        self.scope: InstrumentationScope = tracer._instrumentation_scope
+        most = provider._span_limits.max_links
+        self.most_links: int = 1 << 30 if most is None else max(1, most)
+        self._textmap: TextMapPropagator | None = None
+        self._is_w3c = False
+        self._hand_over: HandOver | None = None
+        if len(multiple._span_processors) == 1 and isinstance(multiple._span_processors[0], CountingProcessor):
+            self._queue: CountingProcessor | HandOver = multiple._span_processors[0]
+        else:
+            self._queue = self._hand_over = HandOver.of(multiple)
+        self.put = self._queue.put
+        self._seen = multiple._span_processors
+        self.waiting_records = 0  # in polls that wait
+
+    @property
+    def resource(self) -> Resource:
+        return self._provider.resource
+
+    def is_current(self) -> bool:
+        """Whether the provider still has the processors that this was planned for."""
+        return self._multiple._span_processors is self._seen
+
+    def leave(self) -> None:
+        """Hand over what waits, and take out of the provider what was put in."""
+        if self._hand_over is not None:
+            self._hand_over.leave()
+
+    # Operations
+
+    def start_send(self, sending: Sending, current: Context, topic: str, facts: SendFacts) -> bool:
+        """Note a send, and write its context into `sending.headers`."""
+        headers = sending.headers
+        if _BAGGAGE_KEY in current or not self._writes_w3c():
+            return False
+        if headers:
+            for name, _ in headers:
+                if name in _CONTEXT_NAMES:
+                    return False
+        parent = _parent(current)
+        ids = self._ids
+        if parent is None:
+            trace_id = ids.generate_trace_id()
+            flags = self._root_flags
+        else:
+            trace_id = parent.trace_id
+            flags = parent.trace_flags & _RANDOM
+        span_id = ids.generate_span_id()
+        if self._decide(trace_id, parent):
+            flags |= 1
+            client = sending.client
+            span = DeferredSend(
+                self, shape_of(names.SEND, client, topic), trace_id, span_id, flags, parent, time.time_ns()
+            )
+            span.client, span.facts = client, facts
+            sending.span = span
+        added: list[Header] = [("traceparent", b"00-%032x-%016x-%02x" % (trace_id, span_id, flags))]
+        if parent is not None and parent.trace_state:
+            added.append(("tracestate", parent.trace_state.to_header().encode("ascii")))
+        sending.headers = [*headers, *added] if headers else added
+        return True
+
+    def finish_send(self, span: Span, sending: Sending, partition: int | None, offset: int | None) -> bool:
+        """Note where a record lies that went well; the span is still to be ended."""
+        if type(span) is not DeferredSend:
+            return False
+        span.partition, span.offset = partition, offset
+        if sending.client is not span.client:  # it has met its cluster since
+            span.shape = shape_of(names.SEND, sending.client, span.shape.topic)
+        return True
+
+    def polled(self, current: Context, polled: Polled) -> bool:
+        """Note a poll; its spans are made by the drain."""
+        if len(self._queue) == 0:
+            self.waiting_records = 0
+        # Records in polls take memory as spans do.
+        if self.waiting_records > _MOST_WAITING_RECORDS:
+            self._queue.drop()
+            return True
+        self.waiting_records += len(polled.records)
+        self.put(PollNote(self, polled, _parent(current), time.time_ns()))
+        return True
+
+    def committed(self, current: Context, committed: Committed) -> bool:
+        """Note a commit that went well."""
+        if committed.error is not None:
+            return False
+        shape = shape_of(names.COMMIT, committed.client, spans.committed_topic(committed))
+        span = self.start(shape, _parent(current), committed.started_ns)
+        if isinstance(span, DeferredSpan):
+            span.own = spans.committed_attributes(committed)
+            ended_ns = time.time_ns()
+            span.events = [
+                (names.COMMIT_EVENT, attributes, ended_ns) for attributes in spans.committed_events(committed)
+            ]
+            span.end(ended_ns)
+        return True
+
+    def start_process(
+        self, current: Context, client: Client, records: Sequence[Received], is_batch: bool, also: spans.Attributes
+    ) -> Span | None:
+        """Note that processing starts; `also` are further attributes."""
+        if not is_batch and _names(records[0].headers, _BAGGAGE):
+            return None
+        topic = records[0].topic if len(records) == 1 else spans.one_topic([record.topic for record in records])
+        span = self.start(shape_of(names.PROCESS, client, topic), _parent(current), time.time_ns(), DeferredProcess)
+        if isinstance(span, DeferredProcess):
+            span.client = client
+            span.records = records
+            span.is_batch = is_batch
+            span.also = also
+        return span
+
+    def start(
+        self, shape: Shape, parent: SpanContext | None, start_ns: int, kind: type[DeferredSpan] = DeferredSpan
+    ) -> Span:
+        """Begin a span, or one that records nothing where the sampler says so."""
+        ids = self._ids
+        if parent is None:
+            trace_id, flags = ids.generate_trace_id(), self._root_flags
+        else:
+            trace_id, flags = parent.trace_id, parent.trace_flags & _RANDOM
+        span_id = ids.generate_span_id()
+        if self._decide(trace_id, parent):
+            return kind(self, shape, trace_id, span_id, flags | 1, parent, start_ns)
+        trace_state = None if parent is None else parent.trace_state
+        return NonRecordingSpan(SpanContext(trace_id, span_id, False, TraceFlags(flags), trace_state))
+
+    def beside(self, span: DeferredSpan) -> DeferredSpan:
+        """Another span as long as this one, in the same trace where it has a parent."""
+        # The sampler has decided; asking it again for a trace of its own could tear a batch apart.
+        trace_id = span.trace_id if span.parent is not None else self._ids.generate_trace_id()
+        made = DeferredSpan(
+            self, span.shape, trace_id, self._ids.generate_span_id(), span.trace_flags, span.parent, span.start_ns
+        )
+        made.end_ns = span.end_ns
+        return made
+
+    def _writes_w3c(self) -> bool:
+        textmap = propagate.get_global_textmap()
+        if textmap is not self._textmap:
+            self._textmap, self._is_w3c = textmap, _is_w3c(textmap)
+        return self._is_w3c
+
+
+class PollNote:
+    """A poll that returned records, and when; more records than a span takes links make several spans."""
+
+    __slots__ = ("_deferring", "_ended_ns", "_parent", "_polled")
+
+    def __init__(self, deferring: Deferring, polled: Polled, parent: SpanContext | None, ended_ns: int) -> None:
+        self._deferring = deferring
+        self._polled = polled
+        self._parent = parent
+        self._ended_ns = ended_ns
+
+    def described(self) -> list[DeferredSpan]:
+        polled, found = self._polled, []
+        self._deferring.waiting_records -= len(polled.records)
+        for records, links in spans.portions(polled.records, self._deferring.most_links, with_attributes=True):
+            shape = shape_of(names.POLL, polled.client, spans.one_topic([record.topic for record in records]))
+            span = self._deferring.start(shape, self._parent, polled.started_ns)
+            if not isinstance(span, DeferredSpan):
+                continue
+            span.own = spans.consumed_attributes(records, count=len(records))
+            span.links = links
+            if records[0] is polled.records[0]:
+                span.events = [tuple(event) for event in polled.events]  # type: ignore[misc]  # as many as fields
+            span.end_ns = self._ended_ns
+            found.append(span)
+        return found
+
+
+def _parent(current: Context) -> SpanContext | None:
+    """The context of the span that is current there, when it is valid."""
+    span = current.get(_SPAN_KEY)
+    if not isinstance(span, Span):
+        return None
+    found = span.get_span_context()
+    return found if found.is_valid else None
+
+
+def _names(headers: Iterable[Header], wanted: str) -> bool:
+    return any(name == wanted for name, _ in headers)
+
+
+def _is_enabled(tracer: Any) -> bool:
+    is_enabled = getattr(tracer, "_is_enabled", None)  # older SDKs cannot switch a tracer off
+    return True if is_enabled is None else bool(is_enabled())
+
+
+def _is_idle(processor: SpanProcessor) -> bool:
+    kind = type(processor)
+    return (
+        not isinstance(processor, SimpleSpanProcessor)
+        and kind.on_start in _IDLE_AT_START
+        and getattr(kind, "_on_ending", None) in _IDLE_AT_ENDING
+    )
+
+
+def _is_within(limits: Any) -> bool:
+    most = (limits.max_span_attributes, limits.max_event_attributes, limits.max_link_attributes)
+    lengths = (limits.max_attribute_length, limits.max_span_attribute_length)
+    return all(each is None or each >= _MOST_ATTRIBUTES for each in most) and lengths == (None, None)
+
+
+def _is_w3c(textmap: TextMapPropagator) -> bool:
+    if type(textmap) is TraceContextTextMapPropagator:
+        return True
+    if type(textmap) is not CompositePropagator:
+        return False
+    kinds = {type(each) for each in textmap._propagators}
+    return TraceContextTextMapPropagator in kinds and kinds <= {TraceContextTextMapPropagator, W3CBaggagePropagator}

@@ -1,0 +1,164 @@
+"""A bounded queue and the thread that empties it: the way from the program's threads to where spans are handled.
+
+Nothing here may hold up who puts something in: the newest is dropped when the queue is full, and no lock is taken that
+Python code could hold, since the garbage collector may end a span inside any call.
+"""
+
+import os
+import threading
+import weakref
+from collections import deque
+from collections.abc import Callable
+from queue import Empty, SimpleQueue
+from typing import Any, Final, Generic, TypeVar
+
+from opentelemetry import context
+
+from .counts import COUNTS
+
+T = TypeVar("T")
+
+# A thread that nothing wakes looks by itself, in case a wake-up got lost over a fork.
+_IDLE_S: Final = 60.0
+
+
+class Drain(Generic[T]):
+    """Hands what is put in, in order and in batches, to `take` on a thread of its own.
+
+    `queue_size` things wait at most. A batch has `batch_size` at most and is handed over when it is full, or `delay_ms`
+    after the first one came. `on_start` is called on the thread when it starts, `on_idle` each time that the queue was
+    emptied. Safe over fork: the child starts empty.
+    """
+
+    def __init__(
+        self,
+        take: Callable[[list[T]], None],
+        *,
+        queue_size: int,
+        batch_size: int,
+        delay_ms: float,
+        name: str,
+        on_start: Callable[[], None] = lambda: None,
+        on_idle: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._take = take
+        self._on_start = on_start
+        self._on_idle = on_idle
+        self._queue_size = queue_size
+        self._batch_size = min(batch_size, queue_size)
+        self._delay_s = min(delay_ms / 1000, threading.TIMEOUT_MAX)
+        self._name = name
+        self.is_stopping = False
+        self._start()
+        again = weakref.WeakMethod(self._start)
+        os.register_at_fork(after_in_child=lambda: (start := again()) and start())
+
+    def _start(self) -> None:
+        # An Event in the queue is set when all before it are out.
+        self._queue: deque[T | threading.Event] = deque()
+        self._wake: SimpleQueue[None] = SimpleQueue()
+        # How often the thread was woken for what is in the queue now: to wait for more, then to hand over.
+        self._woken = 0
+        self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+        if not self.is_stopping:
+            self._thread.start()
+
+    def put(self, thing: T) -> bool:
+        """Queue something; False when the queue is full or closed."""
+        queue = self._queue
+        if len(queue) >= self._queue_size or self.is_stopping:
+            return False
+        queue.append(thing)
+        if self._woken == 0:
+            self._woken = 1
+            self._wake.put(None)
+        elif self._woken == 1 and len(queue) >= self._batch_size:
+            self._woken = 2
+            self._wake.put(None)
+        return True
+
+    def __len__(self) -> int:
+        return len(self._queue)
+
+    def flush(self, timeout_s: float) -> bool:
+        """Wait until what is queued now was handed over; False when that took longer, or after `stop`."""
+        if self.is_stopping:
+            return False
+        if threading.current_thread() is self._thread:
+            return True  # an exporter that flushes its own provider would wait for itself
+        is_out = threading.Event()
+        self._queue.append(is_out)
+        self._woken = 2
+        self._wake.put(None)
+        self._wake.put(None)
+        return is_out.wait(timeout_s)
+
+    def stop(self, timeout_s: float) -> list[T]:
+        """Hand over what is queued, for this long at most; return what is left. Again is harmless."""
+        if not self.is_stopping:
+            self.is_stopping = True
+            self._woken = 2
+            self._wake.put(None)
+            self._wake.put(None)
+            self.join(timeout_s)
+        left = []
+        while (thing := self._next()) is not None:
+            if isinstance(thing, threading.Event):
+                thing.set()
+            else:
+                left.append(thing)
+        return left
+
+    def join(self, timeout_s: float) -> None:
+        if self._thread.is_alive() and threading.current_thread() is not self._thread:
+            self._thread.join(timeout_s)
+
+    def _run(self) -> None:
+        token = context.attach(context.set_value(context._SUPPRESS_INSTRUMENTATION_KEY, True))
+        try:
+            self._on_start()
+            while not self.is_stopping:
+                self._wait()
+                self._hand_over()
+                self._on_idle()
+            self._hand_over()
+        finally:
+            context.detach(token)
+
+    def _wait(self) -> None:
+        """Wait for something to come, then for company until the delay is over or a batch is full."""
+        try:
+            self._wake.get(timeout=_IDLE_S)
+            if self._woken < 2:
+                self._wake.get(timeout=self._delay_s)
+        except Empty:
+            return
+        finally:
+            self._woken = 0
+
+    def _hand_over(self) -> None:
+        batch: list[T] = []
+        while (first := self._next()) is not None:
+            if isinstance(first, threading.Event):
+                batch = self._give(batch)
+                first.set()
+                continue
+            batch.append(first)
+            if len(batch) >= self._batch_size:
+                batch = self._give(batch)
+        self._give(batch)
+
+    def _give(self, batch: list[T]) -> list[T]:
+        if batch:
+            try:
+                self._take(batch)
+            except Exception as error:
+                COUNTS.fail(self._name, "take", error)
+        return []
+
+    def _next(self) -> Any:
+        """Return the first in the queue; None when it is empty. `stop` may take from it at the same time."""
+        try:
+            return self._queue.popleft()
+        except IndexError:
+            return None

@@ -1,0 +1,86 @@
+"""Spans that were only noted, handed over to the processors of the program's own tracer provider.
+
+It stands first among them, so that it hands over what waits before the others flush or shut down.
+"""
+
+from typing import Final
+
+from opentelemetry.context import Context
+from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor, SynchronousMultiSpanProcessor
+
+from .counts import COUNTS
+from .drain import Drain
+from .export import Noted
+
+QUEUE_SIZE: Final = 2048
+BATCH_SIZE: Final = 512
+# The program's own processors have their delays too.
+DELAY_MS: Final = 100
+SHUTDOWN_TIMEOUT_S: Final = 5.0
+
+
+class HandOver(SpanProcessor):
+    """Gives ended spans to the processors behind it, as the SDK does, but on a thread of its own."""
+
+    def __init__(self, multiple: SynchronousMultiSpanProcessor) -> None:
+        self._multiple = multiple
+        self._drain: Drain[Noted] = Drain(
+            self._give, queue_size=QUEUE_SIZE, batch_size=BATCH_SIZE, delay_ms=DELAY_MS, name="flowtrail-spans"
+        )
+
+    @classmethod
+    def of(cls, multiple: SynchronousMultiSpanProcessor) -> "HandOver":
+        """Return the one that stands first among these processors; it is put there when there is none."""
+        with multiple._lock:
+            first = multiple._span_processors[0]
+            if isinstance(first, HandOver):
+                return first
+            made = cls(multiple)
+            multiple._span_processors = (made, *multiple._span_processors)
+            return made
+
+    def __len__(self) -> int:
+        return len(self._drain)
+
+    def leave(self) -> None:
+        """Hand over what waits, and stand among the processors no more."""
+        with self._multiple._lock:
+            self._multiple._span_processors = tuple(
+                each for each in self._multiple._span_processors if each is not self
+            )
+        self.shutdown()
+
+    def put(self, noted: Noted) -> None:
+        """Queue what is to become a span; drop and count it when the queue is full. Never waits."""
+        COUNTS.note()
+        if not self._drain.put(noted):
+            COUNTS.drop(1)
+
+    def on_start(self, span: Span, parent_context: Context | None = None) -> None:
+        """Nothing happens at a span's start."""
+
+    def on_end(self, span: ReadableSpan) -> None:
+        """Spans that are the SDK's own need no handing over."""
+
+    def drop(self) -> None:
+        """Count what is not even queued."""
+        COUNTS.note()
+        COUNTS.drop(1)
+
+    def force_flush(self, timeout_millis: int = 30000) -> bool:
+        return self._drain.flush(timeout_millis / 1000)
+
+    def shutdown(self) -> None:
+        left = self._drain.stop(SHUTDOWN_TIMEOUT_S)
+        COUNTS.drop(len(left))
+
+    def _give(self, batch: list[Noted]) -> None:
+        for noted in batch:
+            described = noted.described()
+            COUNTS.note(len(described) - 1)
+            for span in described:
+                readable = span.readable()
+                for processor in self._multiple._span_processors:
+                    if processor is not self:
+                        processor.on_end(readable)
+            COUNTS.export(len(described))
