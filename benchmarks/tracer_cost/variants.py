@@ -107,7 +107,6 @@ class Datadog(Variant):
     def __init__(self, client: str) -> None:
         self._tracer = import_module("ddtrace.trace").tracer
         self._patch = import_module(f"ddtrace.contrib.internal.{self._MODULES[client]}.patch")
-        import_module("ddtrace._trace.trace_handlers")  # makes spans of the events that the integrations dispatch
 
     def switch_on(self) -> None:
         self._patch.patch()

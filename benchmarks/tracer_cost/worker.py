@@ -70,10 +70,11 @@ def measure(
             measured.bare_process_us.append(bare_process_us)
             measured.caller_us.append(caller_us)
             measured.process_us.append(process_us)
-    traced.close()
     if traced is not bare:
         bare.close()
-        variant.switch_off()
+    variant.switch_on()  # the last record's span ends with its consumer
+    traced.close()
+    variant.switch_off()
     variant.flush()
     return measured
 

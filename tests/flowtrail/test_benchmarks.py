@@ -12,6 +12,10 @@ from benchmarks.durability import Result as Durability
 from benchmarks.export_outage import Result as ExportOutage
 from benchmarks.tracer import Case, Measured, Outcome, cases, report, summary
 from benchmarks.tracer import problems as tracer_problems
+from benchmarks.tracer_defects import CONTROL, Answer, Answers, knows, probes
+from benchmarks.tracer_defects import problems as defects
+from benchmarks.tracer_defects import report as defects_report
+from benchmarks.tracer_probes.worker import MODULES
 from benchmarks.tracer_soak import MOST_GROWN_MB, grown_mb
 from benchmarks.tracer_soak import Result as Soak
 from benchmarks.tracer_soak import problems as soak_problems
@@ -200,3 +204,31 @@ def test_what_a_soak_must_not_show_is_a_problem(wrong: dict[str, float], problem
 def test_memory_grows_from_the_second_quarter_of_a_run_to_its_last() -> None:
     assert grown_mb([10.0, 50.0, 50.0, 51.0, 51.0, 51.0, 52.0, 52.0]) == 1.5
     assert grown_mb([50.0, 60.0, 70.0]) == 0.0
+
+
+def test_every_probe_says_what_is_right_and_is_asked() -> None:
+    for client, module in MODULES.items():
+        source = ast.parse((FOLDER / "tracer_probes" / f"{module}.py").read_text())
+        functions = [node for node in source.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+        written = {node.name: ast.get_docstring(node) for node in functions if not node.name.startswith("_")}
+        assert {probe.name: probe.sentence for probe in probes([client])} == written
+        assert all(written.values())
+
+
+def test_a_defect_of_flowtrails_own_and_a_probe_that_fails_by_itself_are_problems() -> None:
+    first, second = list(probes(["kafka-python"]))[:2]
+    answers: Answers = {
+        (first, CONTROL): Answer("wrong", "no span"),  # nobody traces: no span is what there is
+        (first, "contrib"): Answer("raised", "TypeError: no"),
+        (first, "flowtrail"): Answer("right"),
+        (second, CONTROL): Answer("right"),
+        (second, "contrib"): Answer("wrong", "no span"),
+        (second, "flowtrail"): Answer("not meant", "this version has none"),
+    }
+    assert defects(answers) == []
+    assert defects({**answers, (first, "flowtrail"): Answer("wrong", "no span")}) != []
+    assert defects({**answers, (first, "flowtrail"): Answer("raised", "TypeError: no")}) != []
+    assert defects({**answers, (first, CONTROL): Answer("raised", "TypeError: no")}) != []
+    lines = defects_report(answers, ("contrib", "ddtrace", "flowtrail"))
+    assert lines[2] == f"| kafka-python | {first.sentence} | raised | – | right |"
+    assert not knows("ddtrace", "kafka-python")
