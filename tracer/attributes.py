@@ -40,6 +40,8 @@ UNACKNOWLEDGED_EVENT: Final = "unacknowledged"
 # ever see the event) or "unknown".
 TRANSACTION_OUTCOME: Final = "flowtrail.transaction.outcome"
 TRANSACTIONAL_ID: Final = "flowtrail.transaction.transactional_id"
+ABORTED_OUTCOME: Final = "aborted"
+UNKNOWN_OUTCOME: Final = "unknown"
 # A header that the program asked for: this, then its name as it is written. A list, since a name may come repeatedly.
 HEADER: Final = "messaging.header."
 

@@ -24,6 +24,7 @@ class State(StrEnum):
 
     COMPLETE = "complete"
     NOT_SENT = "not_sent"
+    ABORTED = "aborted"
     PROCESSED = "processed"
     FAILED = "failed"
     RETRYING = "retrying"

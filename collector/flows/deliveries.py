@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from flowtrail.tracer.attributes import ABORTED_OUTCOME, TRANSACTION_OUTCOME, TRANSACTIONAL_ID, UNKNOWN_OUTCOME
+
 from .rows import Context, LinkRow, Place, SpanRow
 from .stitching import Trail
 
@@ -67,6 +69,19 @@ class Sent:
     sent_ms: float = 0.0
     tries: dict[tuple[str, str], list[Try]] = field(default_factory=dict)
     readers: dict[tuple[str, str], Reader] = field(default_factory=dict)
+
+    @property
+    def outcome(self) -> str:
+        """What became of its transaction: committed, aborted, unknown; '' when it was in none, or nobody says so."""
+        if self.send is None:
+            return ""
+        in_one = UNKNOWN_OUTCOME if TRANSACTIONAL_ID in self.send.attributes else ""
+        return self.send.attributes.get(TRANSACTION_OUTCOME, in_one)
+
+    @property
+    def is_aborted(self) -> bool:
+        """Whether its transaction was aborted: then no group that reads committed events sees it, in the log or not."""
+        return self.outcome == ABORTED_OUTCOME
 
     @property
     def id(self) -> str:

@@ -50,6 +50,9 @@ def steps_of(trail: Trail, facts: Facts) -> list[Step]:
                     step.caused += [other for other in caused.get(span.context, []) if other not in step.caused]
             steps.append(step)
     _attach_loose(steps, events, trail, facts)
+    for step in steps:
+        if step.finding.state is State.ABORTED:
+            _sent_again(step, steps)
     by_event: dict[str, list[Step]] = {}
     for step in steps:
         by_event.setdefault(step.sent.id, []).append(step)
@@ -80,6 +83,23 @@ def _attach_loose(steps: Sequence[Step], events: Sequence[Sent], trail: Trail, f
         if tried:
             latest = max(tried, key=lambda step: max(one.taken_ms for one in step.finding.tries))
             latest.caused.append(sent)
+
+
+def _sent_again(step: Step, steps: Sequence[Step]) -> None:
+    """Settle an aborted event whose producer sent it anew, as one that reads and writes in transactions does."""
+    sent = step.sent
+    again = [
+        other.sent
+        for other in steps
+        if other.sent.send is not None
+        and sent.send is not None
+        and (other.sent.topic, other.sent.key, other.sent.send.service) == (sent.topic, sent.key, sent.send.service)
+        and other.sent.sent_ms > sent.sent_ms
+        and _is_sent(other.sent)
+    ]
+    if again:
+        step.finding.tone = Tone.OK
+        step.finding.sentence = f"{step.finding.sentence} It was sent again: {again[0].id}."
 
 
 def _resolve(step: Step, by_event: dict[str, list[Step]], facts: Facts, under_way: set[str]) -> None:
@@ -153,7 +173,7 @@ def _retried(step: Step, retry: Sent, later: Sequence[Step]) -> None:
 
 
 def _is_sent(sent: Sent) -> bool:
-    return sent.send is None or not sent.send.is_error
+    return sent.send is None or not (sent.send.is_error or sent.is_aborted)
 
 
 def _is_second_try(topic: str, facts: Facts) -> bool:
@@ -191,6 +211,8 @@ def _of_itself(step: Step, steps: Sequence[Step], facts: Facts) -> str | None:
         if step.finding.error is None:
             return None
         return "The event never reached Kafka: nothing that follows it can happen."
+    if state is State.ABORTED:
+        return "It may lie in the log, where only groups that read uncommitted events see it."
     if state is State.UNCONSUMED:
         return "It lies there until retention removes it."
     if state is State.EXPIRED:

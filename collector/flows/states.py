@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from flowtrail.collector.api.answers import Evidence, State, Tone
-from flowtrail.tracer.attributes import UNACKNOWLEDGED_EVENT
+from flowtrail.tracer.attributes import UNACKNOWLEDGED_EVENT, UNKNOWN_OUTCOME
 
 from .deliveries import Reader, Sent, Try, error_text
 from .facts import READ_WITHIN_MS, SPANS_ARRIVE_WITHIN_MS, Facts
@@ -26,6 +26,7 @@ TONES: Final[dict[State, Tone]] = {
     State.RETRYING: Tone.STUCK,
     State.STALLED: Tone.STUCK,
     State.NO_MEMBER: Tone.STUCK,
+    State.ABORTED: Tone.SLOW,
     State.SKIPPED: Tone.SLOW,
     State.EXPIRED: Tone.SLOW,
     State.UNCONSUMED: Tone.SLOW,
@@ -34,6 +35,10 @@ TONES: Final[dict[State, Tone]] = {
     State.IN_FLIGHT: Tone.QUIET,
     State.UNKNOWN: Tone.QUIET,
 }
+
+
+# What a producer says of records that it had not sent yet when their transaction was aborted (librdkafka: a purge).
+_GIVEN_UP: Final = ("TransactionAborted", "_PURGE_", "Purged in ")
 
 
 @dataclass
@@ -59,16 +64,22 @@ def judge(sent: Sent, facts: Facts) -> list[Finding]:
     """Return one finding for each reader of an event, by name; one without a reader where nobody reads or it was not
     sent. The list is empty only for an event that nobody has had the time to read."""
     if sent.send is not None and sent.send.is_error:
-        return [_not_sent(sent)]
-    if sent.send is not None and not sent.tries and _is_unacknowledged(sent.send):
+        is_given_up = sent.is_aborted and any(word in error_text(sent.send) for word in _GIVEN_UP)
+        return [_aborted(sent, None) if is_given_up else _not_sent(sent)]
+    if sent.send is not None and not sent.tries and not sent.is_aborted and _is_unacknowledged(sent.send):
         return [_unacknowledged(sent, sent.send)]
     readers = {reader.key: reader for reader in facts.readers(sent.topic, sent.sent_ms)} | sent.readers
     if not readers:
-        return [_unread(sent, facts)]
+        return [_aborted(sent, None) if sent.is_aborted else _said_of_outcome(sent, _unread(sent, facts))]
     found = []
     for key in sorted(readers):
         reader, tries = readers[key], sent.tries.get(key, [])
-        finding = _taken(sent, reader, tries, facts) if tries else _untaken(sent, reader, facts)
+        if tries:
+            finding = _taken(sent, reader, tries, facts)
+        elif sent.is_aborted:
+            finding = _aborted(sent, reader)
+        else:
+            finding = _said_of_outcome(sent, _untaken(sent, reader, facts))
         finding.reader, finding.tries = reader, tries
         found.append(finding)
     return found
@@ -99,6 +110,28 @@ def _unacknowledged(sent: Sent, send: SpanRow) -> Finding:
         evidence=[_span(send.service, "no acknowledgement before its producer closed", Try(process=send))],
         missing=["Whether the event was stored all the same cannot be known."],
     )
+
+
+def _aborted(sent: Sent, reader: Reader | None) -> Finding:
+    """Its transaction was aborted, and this reader was not seen to take it: then it reads what is committed."""
+    assert sent.send is not None
+    who = f"{reader.name} never sees it" if reader is not None else "no group that reads committed events ever sees it"
+    return Finding(
+        State.ABORTED,
+        f"{sent.send.service} aborted the transaction of {sent.id}: {who}.",
+        since_ms=sent.send.end_ms,
+        evidence=[_span(sent.send.service, "sent in a transaction that was aborted", Try(process=sent.send))],
+    )
+
+
+def _said_of_outcome(sent: Sent, finding: Finding) -> Finding:
+    """The finding of an event that nobody took, with what is not known of its transaction."""
+    if sent.outcome == UNKNOWN_OUTCOME:
+        finding.missing = [
+            *finding.missing,
+            "Whether its transaction was committed is not known: a group that reads committed events may never see it.",
+        ]
+    return finding
 
 
 def _unread(sent: Sent, facts: Facts) -> Finding:

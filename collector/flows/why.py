@@ -182,6 +182,9 @@ def _next_step(step: Step, steps: Sequence[Step], facts: Facts) -> str | None:
             if finding.error is None:
                 return f"Let {producer} flush before it ends, and send the event again if it is missing."
             return f"Fix what {producer} sends (or the topic's limits), then have it send again."
+        case State.ABORTED:
+            producer = sent.send.service if sent.send else "the producer"
+            return f"See why {producer} aborted; if the event is to count, have it sent again."
         case State.FAILED:
             again = f"then send {sent.id} again" if sent.place else "then send the event again"
             return f"See why {who} raises this; {again}."

@@ -87,10 +87,14 @@ class World:
         parent: Made | None = None,
         error: tuple[str, str] | None = None,
         is_acknowledged: bool = True,
+        outcome: str = "",
     ) -> Made:
+        """Send an event; `outcome` is its transaction's."""
         attributes: dict[str, Value] = {**_operation(names.SEND), names.TOPIC: topic}
         if key:
             attributes[names.KEY] = key
+        if outcome:
+            attributes[names.TRANSACTION_OUTCOME] = outcome
         offset = -1
         if error is None and is_acknowledged:
             offset = self.ends.get((topic, partition), 0)

@@ -308,6 +308,97 @@ def test_an_event_on_a_topic_that_nobody_reads_is_unconsumed_after_a_while(scene
     assert scene.flow(order, LATER_MS).verdict.state is State.UNCONSUMED
 
 
+def test_an_event_of_an_aborted_transaction_is_aborted_with_each_group_of_its_topic(scene: Scene) -> None:
+    world = scene.world
+    world.handled("payments", "payments-workers", world.send("storefront", "orders", outcome="committed"))
+    scene.commit("payments-workers", "orders", 1)
+    order = world.send("storefront", "orders", outcome="aborted")
+    for after_ms in (1000, LATER_MS):  # neither waiting nor stalled
+        hop = scene.hop(order, "payments-workers", after_ms)
+        assert (hop.state, hop.tone) == (State.ABORTED, Tone.SLOW)
+    scene.commit("payments-workers", "orders", 3)  # past it and past the marker: not skipped
+    flow = scene.flow(order, LATER_MS)
+    assert [hop.state for hop in flow.hops] == [State.ABORTED]
+    assert flow.verdict.state is State.ABORTED
+    assert flow.verdict.sentence == (
+        "storefront aborted the transaction of orders/0/1: payments-workers never sees it."
+    )
+    assert flow.verdict.evidence[0].span_id == order.span_id
+    assert flow.ended_ms is not None
+
+
+def test_an_aborted_event_on_a_topic_that_nobody_reads_is_aborted(scene: Scene) -> None:
+    order = scene.world.send("storefront", "orders.audit", outcome="aborted")
+    assert scene.hop(order, None, LATER_MS).state is State.ABORTED
+
+
+def test_a_group_that_reads_uncommitted_events_and_processed_an_aborted_one_has_processed_it(scene: Scene) -> None:
+    world = scene.world
+    order = world.send("storefront", "orders", outcome="aborted")
+    world.handled("audit", "audit-eager", order)
+    world.handled("payments", "payments-workers", world.send("storefront", "orders"))
+    assert scene.hop(order, "audit-eager", LATER_MS).state is State.PROCESSED
+    assert scene.hop(order, "payments-workers", LATER_MS).state is State.ABORTED
+
+
+@pytest.mark.parametrize("error", [("TransactionAbortedError", "aborted"), ("KafkaError", "Local: Purged in queue")])
+def test_a_record_that_was_not_sent_yet_when_its_transaction_was_aborted_is_aborted_too(
+    scene: Scene, error: tuple[str, str]
+) -> None:
+    order = scene.world.send("storefront", "orders", error=error, outcome="aborted")
+    assert scene.flow(order, LATER_MS).verdict.state is State.ABORTED
+
+
+def test_a_refused_send_that_made_its_producer_abort_is_not_sent_and_the_cause(scene: Scene) -> None:
+    world = scene.world
+    checkout = world.span("storefront", "checkout")
+    world.send("storefront", "orders", parent=checkout, outcome="aborted")
+    error = ("MessageSizeTooLargeError", "2 MB is too large")
+    world.send("storefront", "invoices", parent=checkout, error=error, outcome="aborted")
+    verdict = scene.flow(checkout, LATER_MS).verdict
+    assert (verdict.state, verdict.hop_topic) == (State.NOT_SENT, "invoices")
+
+
+def test_an_unacknowledged_event_of_an_aborted_transaction_is_aborted(scene: Scene) -> None:
+    order = scene.world.send("storefront", "orders", is_acknowledged=False, outcome="aborted")
+    assert scene.flow(order, LATER_MS).verdict.state is State.ABORTED
+
+
+def test_an_aborted_event_that_was_sent_again_and_committed_leaves_the_flow_complete(scene: Scene) -> None:
+    world = scene.world
+    order = world.send("storefront", "orders", key="81204")
+    world.poll("payments", "payments-workers", [order])
+    with world.process("payments", "payments-workers", order, error=GATEWAY) as work:
+        given_up = world.send("payments", "invoices", key="81204", parent=work, outcome="aborted")
+    with world.process("payments", "payments-workers", order) as work:
+        invoice = world.send("payments", "invoices", key="81204", parent=work, outcome="committed")
+    world.handled("ledger", "ledger", invoice)
+    flow = scene.flow(order, LATER_MS)
+    assert flow.verdict.state is State.COMPLETE
+    hop = scene.hop(given_up, "ledger", LATER_MS)
+    assert (hop.state, hop.tone) == (State.ABORTED, Tone.OK)
+    assert hop.sentence.endswith("It was sent again: invoices/0/1.")
+
+
+def test_a_dead_letter_of_an_aborted_transaction_is_none(scene: Scene) -> None:
+    world = scene.world
+    order = world.send("storefront", "orders")
+    with world.process("payments", "payments-workers", order, error=GATEWAY) as work:
+        world.send("payments", "orders.dlq", parent=work, outcome="aborted")
+    assert scene.hop(order, "payments-workers", LATER_MS).state is State.FAILED
+
+
+def test_an_event_whose_transactions_outcome_is_not_known_says_so_until_somebody_read_it(scene: Scene) -> None:
+    world = scene.world
+    order = world.send("storefront", "orders.audit", outcome="unknown")
+    verdict = scene.flow(order, LATER_MS).verdict
+    assert verdict.state is State.UNCONSUMED
+    assert any("Whether its transaction was committed is not known" in text for text in verdict.missing)
+    world.handled("audit", "audit", order)
+    verdict = scene.flow(order, LATER_MS).verdict
+    assert (verdict.state, verdict.missing) == (State.COMPLETE, [])
+
+
 def test_a_refused_send_is_not_sent_with_the_clients_error(scene: Scene) -> None:
     world = scene.world
     checkout = world.span("storefront", "checkout")

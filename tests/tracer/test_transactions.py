@@ -12,6 +12,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 import flowtrail
 from flowtrail.demo.embedded_broker import KAFKA_PYTHON_OPTIONS, EmbeddedBroker
 from flowtrail.tracer import attributes as names
+from flowtrail.tracer import interceptor
 from flowtrail.tracer.clients import kafka_python
 from flowtrail.tracer.clients.kafka_python.known import Known
 from flowtrail.tracer.clients.kafka_python.transactions import commit_transaction
@@ -84,6 +85,10 @@ def test_what_an_aborted_transaction_sent_is_aborted(spans: Spans, producer: Any
     assert isinstance(attributes(sent)[names.OFFSET], int)  # it lies in the log all the same
     assert sent.status.status_code is StatusCode.UNSET
     assert outcomes(spans, "transaction") == ["aborted"]
+
+
+def test_what_the_wire_calls_an_outcome_is_what_clients_tell() -> None:
+    assert (names.ABORTED_OUTCOME, names.UNKNOWN_OUTCOME) == (interceptor.ABORTED, interceptor.UNKNOWN)
 
 
 def test_a_transaction_is_a_span_from_its_beginning_to_its_outcome(

@@ -21,6 +21,7 @@ UNKNOWN: Final = Look(Tone.QUIET, "question", "unknown")
 _OF_HOPS: Final[dict[str, Look]] = {
     State.COMPLETE: Look(Tone.OK, "check", "complete"),
     State.NOT_SENT: Look(Tone.FAIL, "cross", "not sent"),
+    State.ABORTED: Look(Tone.SLOW, "eye-off", "aborted"),
     State.PROCESSED: Look(Tone.OK, "check", "processed"),
     State.FAILED: Look(Tone.FAIL, "cross", "failed"),
     State.RETRYING: Look(Tone.STUCK, "retry", "retrying"),

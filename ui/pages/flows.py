@@ -23,6 +23,7 @@ STATES = (
     State.WAITING,
     State.IN_FLIGHT,
     State.UNCONSUMED,
+    State.ABORTED,
     State.SKIPPED,
     State.EXPIRED,
     State.UNINSTRUMENTED,
