@@ -10,14 +10,20 @@ import importlib.util
 import logging
 import threading
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, Unpack
 
 from opentelemetry.trace import TracerProvider
 
+from . import contrib
 from .clients.switch import Switch
+from .configuration import CONFIGURATION, Options
+from .counts import COUNTS
 from .interceptor import Interceptor
 from .setup import set_up
 from .tracing import CHAIN
+
+if TYPE_CHECKING:
+    from opentelemetry.metrics import MeterProvider
 
 _log = logging.getLogger("flowtrail.tracer")
 
@@ -36,30 +42,63 @@ def instrument(
     service: str | None = None,
     *,
     tracer_provider: TracerProvider | None = None,
+    meter_provider: "MeterProvider | None" = None,
     interceptors: Iterable[Interceptor] = (),
+    **options: Unpack[Options],
 ) -> None:
     """Trace every producer and consumer of this process, of each Kafka client that is installed.
 
     `service` names this program in every span; without it OTEL_SERVICE_NAME does. Without `tracer_provider` spans go to
     the global provider, which is set up from the `OTEL_*` variables when the program has not done so (see `set_up`).
-    `interceptors` run beside the tracing until `uninstrument`. Calling it twice changes nothing.
+    Metrics go to `meter_provider`, or to the global one where there is one. `interceptors` run beside the tracing until
+    `uninstrument`. The other options are those of `Configuration`. Calling it twice changes nothing but options.
 
-    A client that is too old is passed over, with a line in the log. Raises ImportError when none is left to trace.
+    OpenTelemetry's own instrumentations of these clients are turned off until `uninstrument`, so that no span is there
+    twice. A client that is too old is passed over, with a line in the log. Raises ImportError when none is left to
+    trace, TypeError or ValueError for a wrong option.
     """
+    CONFIGURATION.configure(options)
     with _lock:
         folders = _load()
-        set_up(service, tracer_provider=tracer_provider)
-        for interceptor in interceptors:
-            CHAIN.add(interceptor)
-            _added.append(interceptor)
+        set_up(service, tracer_provider=tracer_provider, meter_provider=meter_provider)
+        _put_in(folders, interceptors)
         _switch.is_on = True
-        for name, folder in folders.items():
-            try:
-                folder.install(_switch)
-            except Exception:
-                # Part of it may be in; `uninstrument` takes that out.
-                _log.exception("%s is not traced: its tracing cannot be put in", name)
-            _installed[name] = folder
+
+
+def instrument_at_first_use(
+    service: str | None = None,
+    *,
+    tracer_provider: TracerProvider | None = None,
+    meter_provider: "MeterProvider | None" = None,
+    interceptors: Iterable[Interceptor] = (),
+    **options: Unpack[Options],
+) -> None:
+    """As `instrument`, but `set_up` waits for the first use of a client: the program may set a provider until then."""
+
+    def begin() -> None:
+        try:
+            set_up(service, tracer_provider=tracer_provider, meter_provider=meter_provider)
+        except Exception as error:
+            COUNTS.fail("instrument", "set_up", error)
+
+    CONFIGURATION.configure(options)
+    with _lock:
+        _put_in(_load(), interceptors)
+        _switch.turn_on_at_first_use(begin)
+
+
+def _put_in(folders: dict[str, Any], interceptors: Iterable[Interceptor]) -> None:
+    for interceptor in interceptors:
+        CHAIN.add(interceptor)
+        _added.append(interceptor)
+    for name, folder in folders.items():
+        try:
+            contrib.stand_down(name)
+            folder.install(_switch)
+        except Exception:
+            # Part of it may be in; `uninstrument` takes that out.
+            _log.exception("%s is not traced: its tracing cannot be put in", name)
+        _installed[name] = folder
 
 
 def uninstrument() -> None:
@@ -73,6 +112,7 @@ def uninstrument() -> None:
         for name, folder in _installed.items():
             try:
                 folder.remove()
+                contrib.stand_up(name)
             except Exception:
                 _log.exception("the tracing of %s cannot be taken out whole; it is switched off", name)
         while _added:

@@ -111,6 +111,8 @@ class Metrics:
     _dropped: int
 
     def __init__(self, provider: MeterProvider | None = None) -> None:
+        # By provider, since an instrument can be made only once: a second one would observe everything twice.
+        self._all_instruments: list[tuple[MeterProvider, _Instruments]] = []
         self._forget()
         self.use(provider)
 
@@ -238,9 +240,13 @@ class Metrics:
 
     def _make_instruments(self) -> _Instruments | None:
         with self._making:
-            if self._instruments is None and self._provider is not None:
+            provider = self._provider
+            if self._instruments is None and provider is not None:
                 try:
-                    self._instruments = _Instruments(self._provider, self._record_all, lambda: self._dropped)
+                    self._instruments = next((made for by, made in self._all_instruments if by is provider), None)
+                    if self._instruments is None:
+                        self._instruments = _Instruments(provider, self._record_all, lambda: self._dropped)
+                        self._all_instruments.append((provider, self._instruments))
                 except Exception as error:
                     self._provider, self._is_broken = None, True
                     COUNTS.fail("metrics", "instruments", error)

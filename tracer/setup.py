@@ -11,15 +11,19 @@ import logging
 import os
 import sys
 import uuid
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Unpack
 
 from opentelemetry import trace
 from opentelemetry.trace import TracerProvider
 
+from . import metrics_setup
+from .configuration import CONFIGURATION, Options
 from .counts import COUNTS
+from .metrics import METRICS
 from .tracing import TRACING
 
 if TYPE_CHECKING:
+    from opentelemetry.metrics import MeterProvider
     from opentelemetry.sdk.trace import SpanLimits
     from opentelemetry.sdk.trace import TracerProvider as SdkTracerProvider
     from opentelemetry.sdk.trace.export import SpanExporter
@@ -35,15 +39,29 @@ _service: str | None = None
 _passed_over: set[str] = set()
 
 
-def set_up(service: str | None = None, *, tracer_provider: TracerProvider | None = None) -> None:
-    """Make sure that spans go somewhere. Calling it again changes nothing but the provider that is given.
+def set_up(
+    service: str | None = None,
+    *,
+    tracer_provider: TracerProvider | None = None,
+    meter_provider: "MeterProvider | None" = None,
+    **options: Unpack[Options],
+) -> None:
+    """Make sure that spans go somewhere. Calling it again changes nothing but the providers and options that are given.
 
     A given `tracer_provider` is used for Flowtrail's spans. Otherwise the global one is; when the program has set none,
     one is made that exports over OTLP, and becomes the global one. `service` is its `service.name`, before
     OTEL_SERVICE_NAME; it stays so, and another name given later is only told of. Raises nothing for a variable that
     cannot be understood: the default counts, and a line says so.
+
+    Metrics go to `meter_provider`, else to the global one; when the program has set none, one is made only if
+    OTEL_METRICS_EXPORTER asks for it. The other options are those of `Configuration`. Raises TypeError or ValueError
+    for a wrong one.
     """
     global _service
+    CONFIGURATION.configure(options)
+    wants_metrics = meter_provider is None and os.environ.get("OTEL_METRICS_EXPORTER", "").strip() not in {"", "none"}
+    if wants_metrics:
+        metrics_setup.watch_exit()
     if tracer_provider is None and not _has_provider():
         try:
             provider = _make_provider(service)
@@ -58,6 +76,10 @@ def set_up(service: str | None = None, *, tracer_provider: TracerProvider | None
     elif service is not None:
         _log.info("the program has its own tracer provider: it names the service, not service=%r", service)
     TRACING.use(tracer_provider)
+    if wants_metrics:
+        metrics_setup.make_provider()
+    METRICS.use(meter_provider)
+    METRICS.begin()
     _watch_exit()
 
 
