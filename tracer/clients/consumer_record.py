@@ -1,13 +1,16 @@
 """A consumer's records, as kafka-python and aiokafka shape them: attributes topic, partition, offset, key, ….
 
 Traced consumers return records that know the client which they came through (`RECEIVED_THROUGH`); any other record of
-that shape can be processed too, only its group is not known.
+that shape can be processed too, only its group is not known. confluent-kafka's messages have another shape
+(`message.py`).
 """
 
 from collections.abc import Sequence
 from typing import Any, Final
 
 from flowtrail.tracer.record import Client, Header, Received
+
+from .message import client_of_message, read_message
 
 # The attribute of a record that says through which client it came.
 RECEIVED_THROUGH: Final = "flowtrail_client"
@@ -18,12 +21,14 @@ _UNKNOWN: Final = Client()
 def client_of(record: object) -> Client:
     """Return the client that a record came through; an empty one when it does not say."""
     found = getattr(record, RECEIVED_THROUGH, None)
-    return found if isinstance(found, Client) else _UNKNOWN
+    return found if isinstance(found, Client) else client_of_message(record) or _UNKNOWN
 
 
 def read_record(record: Any) -> Received:
     """Return a record's plain values. Raises AttributeError or TypeError when it is no consumer record."""
     topic, partition, offset = record.topic, record.partition, record.offset
+    if callable(topic):
+        return read_message(record, client_of(record))
     if not isinstance(topic, str) or not isinstance(partition, int) or not isinstance(offset, int):
         raise TypeError(f"{type(record).__qualname__} is not a consumer record")
     timestamp = getattr(record, "timestamp", None)
