@@ -4,8 +4,6 @@ Pure but for the program's `redact`, which is called here and kept from raising.
 UTF-8 have none, and a text longer than `LONGEST` is payload, not a name.
 """
 
-import hashlib
-import hmac
 from collections.abc import Iterable
 from numbers import Integral
 from typing import Final
@@ -110,6 +108,10 @@ def _is_unicode(text: str) -> bool:
 
 
 def _hash(content: bytes, secret: str) -> str:
+    # Imported late, as few programs hash: OpenSSL takes a while to load.
+    import hashlib
+    import hmac
+
     if secret:
         return hmac.new(secret.encode(), content, "sha256").hexdigest()[:HASH_DIGITS]
     return hashlib.sha256(content).hexdigest()[:HASH_DIGITS]

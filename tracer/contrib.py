@@ -14,16 +14,14 @@ import importlib
 import importlib.util
 import logging
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from .clients.known import is_known
 
 _log = logging.getLogger("flowtrail.tracer")
 
 
-@dataclass(frozen=True)
-class _Theirs:
+class _Theirs(NamedTuple):
     """Where an instrumentation is, and what it replaces: attributes of these, (module, name of a class in it)."""
 
     distribution: str
@@ -58,13 +56,12 @@ _THEIRS: Final = {
 }
 
 
-@dataclass
-class _StoodDown:
+class _StoodDown(NamedTuple):
     """An instrumentation that stands down, and what makes it as it was: (object, attribute, value)."""
 
     instrumentor: Any
     was_active: bool
-    wrapped: list[tuple[Any, str, Any]] = field(default_factory=list)
+    wrapped: list[tuple[Any, str, Any]]
 
 
 _stood_down: dict[str, _StoodDown] = {}
@@ -103,11 +100,11 @@ def stand_up(folder: str) -> None:
 
 
 def _put_off(theirs: _Theirs, instrumentor: Any) -> _StoodDown:
-    stood_down = _StoodDown(instrumentor, bool(instrumentor.is_instrumented_by_opentelemetry))
+    stood_down = _StoodDown(instrumentor, bool(instrumentor.is_instrumented_by_opentelemetry), [])
     if stood_down.was_active:
         replaced, made = _attributes(_owners(theirs)), _attributes(_made(theirs, type(instrumentor)))
         instrumentor.uninstrument()
-        stood_down.wrapped = _changed(replaced)
+        stood_down.wrapped.extend(_changed(replaced))
         # Programs have objects of these, which are theirs to trace: half unwrapped, their spans would not end.
         _put_back(_changed(made))
         _tell(theirs)

@@ -17,13 +17,12 @@ Contexts are put back by attaching, never by a token: a token belongs to one thr
 around. Each context that is made here knows its `_Work`, so that a stale one is known as such wherever it turns up.
 """
 
-import asyncio
 import logging
 import sys
 import threading
 import weakref
 from collections.abc import Callable, Sequence
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from opentelemetry import context, trace
 from opentelemetry.context import Context
@@ -34,6 +33,9 @@ from .configuration import CONFIGURATION
 from .counts import COUNTS
 from .record import Client, Received
 from .tracing import TRACING, end_process, is_suppressed
+
+if TYPE_CHECKING:
+    import asyncio
 
 _log = logging.getLogger("flowtrail.tracer")
 
@@ -209,8 +211,9 @@ class _Work:
 
 def _task() -> "weakref.ref[asyncio.Task[Any]] | None":
     """The task that runs in this thread, None without one. Weak: its id is soon another's."""
-    loop = asyncio._get_running_loop()
-    task = None if loop is None else asyncio.current_task(loop)
+    tasks = sys.modules.get("asyncio")  # a program without it has no tasks, and importing it costs us 10 ms
+    loop = None if tasks is None else tasks._get_running_loop()
+    task = None if loop is None or tasks is None else tasks.current_task(loop)
     return None if task is None else weakref.ref(task)
 
 
