@@ -7,10 +7,14 @@ that here, by the message's identity, for the last thousands of messages. Nothin
 from typing import Any, Final
 
 from flowtrail.tracer.record import Client, Header, Received
-from flowtrail.tracer.schema_ids import schema_ids
+from flowtrail.tracer.schema_ids import KEY_HEADER, VALUE_HEADER, schema_ids
 
 # Of so many messages at least it is known through which client they came; of twice as many at most.
 REMEMBERED: Final = 8192
+
+# What schema ids begin with, and where else they are: most records have neither.
+_MAGIC: Final = (b"\0", b"\1")
+_SCHEMA_HEADERS: Final = (KEY_HEADER, VALUE_HEADER)
 
 # By the message's id: its client and coordinates, since an id is soon another's. When the first is full it becomes
 # the second, and that is forgotten.
@@ -23,8 +27,7 @@ def remember(message: object, received: Received) -> None:
     global _recent, _older
     if len(_recent) >= REMEMBERED:
         _recent, _older = {}, _recent
-    client, topic, partition, offset = received[:4]
-    _recent[id(message)] = (client, topic, partition, offset)
+    _recent[id(message)] = received[:4]
 
 
 def client_of_message(message: Any) -> Client | None:
@@ -45,37 +48,47 @@ def read_message(message: Any, client: Client) -> Received:
     """Return a message's plain values. Raises AttributeError or TypeError for what is no record: an error, an event.
 
     Key and value are deserialized already when a deserializer of the client's has seen them; the size is then not
-    known.
+    known, nor their schemas.
     """
-    topic, partition, offset = message.topic(), message.partition(), message.offset()
+    topic, offset = message.topic(), message.offset()
     if message.error() is not None or not isinstance(topic, str) or not isinstance(offset, int):
         raise TypeError("a message that is an error or an event is not a consumer record")
-    key, value, headers = message.key(), message.value(), message.headers()
-    kind, timestamp_ms = message.timestamp()
-    key_schema, value_schema = schema_ids(key, value, headers)
-    return Received(
-        client,
-        topic,
-        partition,
-        offset,
-        key,
-        timestamp_ms if kind != 0 and timestamp_ms >= 0 else None,
-        headers if type(headers) is list else _pairs(headers),
-        value is None,
-        len(value) if type(value) is bytes else None,
-        _delivery_attempt(message),
-        key_schema,
-        value_schema,
-    )
-
-
-def _delivery_attempt(message: Any) -> int | None:
-    """The delivery that this is, from 1. Only share groups count; messages of older clients cannot say."""
+    received = read_record_of(message, client)
     try:
         count = message.delivery_count()
-    except AttributeError:
-        return None
-    return count if isinstance(count, int) and count > 0 else None
+    except AttributeError:  # a message of an older client
+        return received
+    # Only share groups count.
+    return received._replace(delivery_attempt=count) if count else received
+
+
+def read_record_of(message: Any, client: Client) -> Received:
+    """The same for a message that is known to be a record, but for the delivery attempt. It is at every record."""
+    key, value, headers = message.key(), message.value(), message.headers()
+    kind, timestamp_ms = message.timestamp()
+    if type(headers) is not list:
+        headers = _pairs(headers)
+    has_schema = (type(value) is bytes and value[:1] in _MAGIC) or (type(key) is bytes and key[:1] in _MAGIC)
+    for header in headers:
+        if header[0] in _SCHEMA_HEADERS:
+            has_schema = True
+    key_schema, value_schema = schema_ids(key, value, headers) if has_schema else (None, None)
+    return Received._make(
+        (
+            client,
+            message.topic(),
+            message.partition(),
+            message.offset(),
+            key,
+            timestamp_ms if kind and timestamp_ms >= 0 else None,
+            headers,
+            value is None,
+            len(value) if type(value) is bytes else None,
+            None,
+            key_schema,
+            value_schema,
+        )
+    )
 
 
 def _pairs(headers: Any) -> list[Header]:

@@ -9,7 +9,7 @@ from confluent_kafka import OFFSET_BEGINNING, OFFSET_END
 from flowtrail.tracer import attributes as names
 from flowtrail.tracer.clients.consumer_events import note_rebalance, note_seek, note_seek_to
 from flowtrail.tracer.clients.known import is_known, known_of
-from flowtrail.tracer.clients.message import read_message, remember
+from flowtrail.tracer.clients.message import read_message, read_record_of, remember
 from flowtrail.tracer.clients.switch import Switch
 from flowtrail.tracer.counts import COUNTS
 from flowtrail.tracer.record import Polled, Received
@@ -100,13 +100,14 @@ def consumer_methods(plain: Any, switch: Switch) -> dict[str, Callable[..., Any]
 def tell_received(known: Known, consumer: Any, messages: Any, started_ns: int, *, is_batch: bool) -> None:
     """Tell what a poll returned, and begin what is inferred of its processing."""
     try:
-        if known.is_member_stale and hasattr(consumer, "memberid"):
+        if known.is_member_stale:
             known.see_member(consumer)
         client = known.client()
+        read = read_message if known.counts_deliveries else read_record_of
         records: list[Received] = []
         for message in messages:
             if message.error() is None:
-                received = read_message(message, client)
+                received = read(message, client)
                 remember(message, received)
                 records.append(received)
         if not records:

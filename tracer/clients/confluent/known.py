@@ -41,6 +41,8 @@ class Known(known.Known):
         self.transactional_id: str | None = None
         # A group member's id is asked for after each rebalance: the client answers that from a thread of its own.
         self.is_member_stale = True
+        # A share consumer's messages say how often they were delivered.
+        self.counts_deliveries = False
         self.pending: deque[Pending] = deque(maxlen=MOST_PENDING)
         # An asyncio client drives this one from other threads, and is itself the one whose calls are followed.
         self.is_driven = False
@@ -67,8 +69,10 @@ class Known(known.Known):
                 self.on_delivery = config[name]
 
     def see_member(self, consumer: Any) -> None:
-        """Ask a consumer for its member id. Raises RuntimeError when it is closed."""
+        """Ask a consumer for its member id, which a share consumer keeps. Raises RuntimeError when it is closed."""
         self.is_member_stale = False
+        if not hasattr(consumer, "memberid"):
+            return
         member_id = consumer.memberid() or None
         if member_id != self._client.member_id:
             self._client = replace(self._client, member_id=member_id)

@@ -84,16 +84,20 @@ def producer_methods(plain: Any, switch: Switch) -> dict[str, Callable[..., Any]
             original_produce(self, topic, value, key, partition, callback, None, timestamp, headers)
             return
         try:
-            if sent is headers:
-                original_produce(self, topic, value, key, partition, report, None, timestamp, headers)
-            else:
-                send = partial(original_produce, self, topic, value, key, partition, report, None, timestamp)
-                _send_fitting(send, sending, given, headers)
+            try:
+                original_produce(self, topic, value, key, partition, report, None, timestamp, sent)
+                return
+            except KafkaException as error:
+                if sent is headers or not _is_too_large(error):
+                    raise
+            send = partial(original_produce, self, topic, value, key, partition, report, None, timestamp)
+            _send_lighter(send, lighter_headers(sending, given), headers)
         except BaseException as error:
             known.answer(sending, error=error)
             raise
-        if report is None:
-            known.answer(sending, error=Unacknowledged("the producer is older than its tracing: its reports go unseen"))
+        finally:
+            if report is None:
+                known.answer(sending, error=Unacknowledged("a producer older than its tracing: its reports go unseen"))
 
     def close(self, *arguments, **options):  # type: ignore[no-untyped-def]
         return _close(self, plain.close, arguments, options)
@@ -179,21 +183,19 @@ def _close(producer: Any, original: Callable[..., Any], arguments: tuple[Any, ..
     return closed
 
 
-def _send_fitting(send: Callable[[Any], Any], sending: Sending, given: Any, headers: Any) -> None:
-    """Send with our headers, and with less when they make the record too large: the record comes first.
+def _send_lighter(send: Callable[[Any], Any], lighter: list[Any], headers: Any) -> None:
+    """Send a record that was too large with less in its headers: the record comes first.
 
-    The program's own object goes last, and its refusal is the program's to see. It may be a mapping, of which `given`
-    are the pairs.
+    The program's own object goes last, and its refusal is the program's to see.
     """
-    for sent in (sending.headers, *lighter_headers(sending, given)[:-1]):
+    for less in lighter[:-1]:
         try:
-            send(sent)
+            send(less)
         except KafkaException as error:
             if not _is_too_large(error):
                 raise
             continue
-        if sent is not sending.headers:
-            COUNTS.drop_headers()
+        COUNTS.drop_headers()
         return
     send(headers)
     COUNTS.drop_headers()

@@ -19,7 +19,9 @@ def share_consumer_methods(plain: Any, switch: Switch) -> dict[str, Callable[...
         plain.__init__(self, *arguments, **options)
         if switch.is_on:
             try:
-                known_of(self, Known).configure(configuration(arguments, options))
+                known = known_of(self, Known)
+                known.configure(configuration(arguments, options))
+                known.counts_deliveries = True
             except Exception as error:
                 COUNTS.fail(WHERE, "__init__", error)
 
