@@ -8,7 +8,7 @@ from typing import Any, Final
 import confluent_kafka
 
 from .topics import PARTITION, Topic, context_of
-from .traced import Contrib, NotMeant, Traced, Wrong
+from .traced import RECEIVE, Contrib, NotMeant, Traced, Wrong
 
 # Nobody listens there.
 NO_BROKER: Final = "127.0.0.1:9"
@@ -155,6 +155,7 @@ def methods_work(traced: Traced, topic: Topic) -> None:
     _next(consumer)
     if consumer.position([place])[0].offset != 1:
         raise Wrong("another position")
+    _some_receive(traced)
 
 
 def end_of_partition(traced: Traced, topic: Topic) -> None:
@@ -187,6 +188,7 @@ def attributes_everywhere(traced: Traced, topic: Topic) -> None:
     consumer.poll(0)
     # ddtrace has spans for empty polls too, which are about no record.
     about = [span for span in traced.spans() if span.attributes.get("kafka.received_message") != "False"]
+    _some_receive(traced)
     bare = [span.name for span in about if topic.name not in map(str, span.attributes.values())]
     if bare:
         raise Wrong(f"{bare[0]!r} does not")
@@ -207,6 +209,8 @@ def undecodable_context(traced: Traced, topic: Topic) -> None:
     consumer = _consumer(topic)
     _next(consumer)
     _next(consumer)
+    consumer.poll(0)
+    _some_receive(traced)
 
 
 def switched_off(traced: Traced, topic: Topic) -> None:
@@ -260,6 +264,11 @@ def aborted(traced: Traced, topic: Topic) -> None:
     producer.abort_transaction()
     if not any("aborted" in map(str, span.attributes.values()) for span in traced.sends()):
         raise Wrong("nothing tells")
+
+
+def _some_receive(traced: Traced) -> None:
+    if not any(span.has(*RECEIVE) for span in traced.spans()):
+        raise Wrong("no span")
 
 
 PROBES: Final[tuple[Callable[[Traced, Topic], None], ...]] = (
