@@ -11,35 +11,33 @@ brings a context of its own, or baggage), spans are the SDK's, made at once.
 
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 from opentelemetry.baggage import _BAGGAGE_KEY
-from opentelemetry.baggage.propagation import W3CBaggagePropagator
 from opentelemetry.context import Context
-from opentelemetry.propagators.composite import CompositePropagator
-from opentelemetry.propagators.textmap import TextMapPropagator
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import SpanProcessor, SynchronousMultiSpanProcessor, Tracer, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import NonRecordingSpan, Span, SpanContext, TraceFlags
 from opentelemetry.trace.propagation import _SPAN_KEY
-from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from . import attributes as names
 from . import spans
 from .deferred_span import DeferredProcess, DeferredSend, DeferredSpan, SendFacts
 from .export import CountingProcessor
 from .hand_over import HandOver
-from .propagation import propagate
+from .origin import DEAD_LETTER_TO, RETRY_TO
+from .propagation import is_w3c
 from .record import Client, Committed, Header, Polled, Received
 from .samplers import Decide, decider
 from .shapes import Shape, shape_of
+from .traceparent import CONTEXT_NAMES
 from .under_way import Sending
 
-# Headers by which a record brings a context of its own.
-_CONTEXT_NAMES: Final = frozenset({"traceparent", "tracestate"})
+# Headers by which a record brings a context of its own, or a past.
+_CONTEXT_NAMES: Final = frozenset({"traceparent", "tracestate", "ce_traceparent", RETRY_TO, DEAD_LETTER_TO})
 _BAGGAGE: Final = "baggage"
 # Processors that do nothing when a span starts, in whose place nobody waits for one that is only noted.
 _IDLE_AT_START: Final = (
@@ -95,8 +93,6 @@ class Deferring:
         self.scope: InstrumentationScope = tracer._instrumentation_scope
         most = provider._span_limits.max_links
         self.most_links: int = 1 << 30 if most is None else max(1, most)
-        self._textmap: TextMapPropagator | None = None
-        self._is_w3c = False
         self._hand_over: HandOver | None = None
         if len(multiple._span_processors) == 1 and isinstance(multiple._span_processors[0], CountingProcessor):
             self._queue: CountingProcessor | HandOver = multiple._span_processors[0]
@@ -124,11 +120,11 @@ class Deferring:
     def start_send(self, sending: Sending, current: Context, topic: str, facts: SendFacts) -> bool:
         """Note a send, and write its context into `sending.headers`."""
         headers = sending.headers
-        if _BAGGAGE_KEY in current or not self._writes_w3c():
+        if _BAGGAGE_KEY in current or not is_w3c():
             return False
         if headers:
             for name, _ in headers:
-                if name in _CONTEXT_NAMES:
+                if name in CONTEXT_NAMES or name.lower() in CONTEXT_NAMES:
                     return False
         parent = _parent(current)
         ids = self._ids
@@ -157,7 +153,7 @@ class Deferring:
         """Note where a record lies that went well; the span is still to be ended."""
         if type(span) is not DeferredSend:
             return False
-        span.partition, span.offset = partition, offset
+        span.partition, span.offset, span.schemas = partition, offset, sending.schemas
         if sending.client is not span.client:  # it has met its cluster since
             span.shape = shape_of(names.SEND, sending.client, span.shape.topic)
         return True
@@ -193,8 +189,10 @@ class Deferring:
         self, current: Context, client: Client, records: Sequence[Received], is_batch: bool, also: spans.Attributes
     ) -> Span | None:
         """Note that processing starts; `also` are further attributes."""
-        if not is_batch and _names(records[0].headers, _BAGGAGE):
-            return None
+        if not is_batch:
+            for name, _ in records[0].headers:
+                if name == _BAGGAGE or name.lower() == _BAGGAGE:
+                    return None
         topic = records[0].topic if len(records) == 1 else spans.one_topic([record.topic for record in records])
         span = self.start(shape_of(names.PROCESS, client, topic), _parent(current), time.time_ns(), DeferredProcess)
         if isinstance(span, DeferredProcess):
@@ -228,12 +226,6 @@ class Deferring:
         )
         made.end_ns = span.end_ns
         return made
-
-    def _writes_w3c(self) -> bool:
-        textmap = propagate.get_global_textmap()
-        if textmap is not self._textmap:
-            self._textmap, self._is_w3c = textmap, _is_w3c(textmap)
-        return self._is_w3c
 
 
 class PollNote:
@@ -273,10 +265,6 @@ def _parent(current: Context) -> SpanContext | None:
     return found if found.is_valid else None
 
 
-def _names(headers: Iterable[Header], wanted: str) -> bool:
-    return any(name == wanted for name, _ in headers)
-
-
 def _is_enabled(tracer: Any) -> bool:
     is_enabled = getattr(tracer, "_is_enabled", None)  # older SDKs cannot switch a tracer off
     return True if is_enabled is None else bool(is_enabled())
@@ -295,12 +283,3 @@ def _is_within(limits: Any) -> bool:
     most = (limits.max_span_attributes, limits.max_event_attributes, limits.max_link_attributes)
     lengths = (limits.max_attribute_length, limits.max_span_attribute_length)
     return all(each is None or each >= _MOST_ATTRIBUTES for each in most) and lengths == (None, None)
-
-
-def _is_w3c(textmap: TextMapPropagator) -> bool:
-    if type(textmap) is TraceContextTextMapPropagator:
-        return True
-    if type(textmap) is not CompositePropagator:
-        return False
-    kinds = {type(each) for each in textmap._propagators}
-    return TraceContextTextMapPropagator in kinds and kinds <= {TraceContextTextMapPropagator, W3CBaggagePropagator}

@@ -25,6 +25,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, SpanContext, SpanKind
 
+from .counts import COUNTS
 from .deferred_span import DeferredSpan
 from .shapes import Shape
 
@@ -38,11 +39,15 @@ _KINDS: Final = {
 }
 # Fields 1 and 2 of Span and of Link: both ids.
 _IDS: Final = Struct(">2sQQ2sQ").pack
+_MOST: Final = (1 << 63) - 1
 _LOW: Final = (1 << 64) - 1
-# Fields 7 and 8 of Span: start and end.
-_TIMES: Final = Struct("<BQBQ").pack
+# Fields 7 and 8 of Span, start and end, and 16, flags.
+_TIMES: Final = Struct("<BQBQ6s").pack
 _FIXED64: Final = Struct("<BQ").pack
 _DOUBLE: Final = Struct("<Bd").pack
+# Each seven bits as the last byte of a varint, and as one that is followed by more.
+_ONE: Final = [bytes((group,)) for group in range(0x80)]
+_MORE: Final = [bytes((group | 0x80,)) for group in range(0x80)]
 # Field 15, an empty status (unset), and 16, flags: whether the parent is remote is known, and whether it is.
 _STATUS: Final = b"\x7a\x00"
 _FLAGS: Final = b"\x85\x01\x00\x01\x00\x00"
@@ -86,23 +91,25 @@ def encode(spans: Iterable[DeferredSpan], resource: Resource, scope: Instrumenta
 
 def _span(span: DeferredSpan) -> bytes:
     shape, trace_id, parent = span.shape, span.trace_id, span.parent
-    parts = [
-        _IDS(b"\x0a\x10", trace_id >> 64, trace_id & _LOW, b"\x12\x08", span.span_id),
-        shape.encoded or _encode_shape(shape),
-        _TIMES(0x39, span.start_ns, 0x41, span.end_ns),
-    ]
-    if span.trace_state:
-        parts.append(_text(0x1A, ",".join([f"{name}={value}" for name, value in span.trace_state.items()])))
-    if parent is not None:
-        parts.append(b"\x22\x08" + parent.span_id.to_bytes(8, "big"))
-        parts.append(_FLAGS_REMOTE if parent.is_remote else _FLAGS)
+    if parent is None:
+        parts = [
+            _IDS(b"\x0a\x10", trace_id >> 64, trace_id & _LOW, b"\x12\x08", span.span_id),
+            shape.encoded or _encode_shape(shape),
+            _TIMES(0x39, span.start_ns, 0x41, span.end_ns, _FLAGS),
+        ]
     else:
-        parts.append(_FLAGS)
-    for name, value in span.own.items():
-        parts.append(_attribute(0x4A, name, value))
+        parts = [
+            _IDS(b"\x0a\x10", trace_id >> 64, trace_id & _LOW, b"\x12\x08", span.span_id),
+            shape.encoded or _encode_shape(shape),
+            _TIMES(0x39, span.start_ns, 0x41, span.end_ns, _FLAGS_REMOTE if parent.is_remote else _FLAGS),
+            b"\x22\x08" + parent.span_id.to_bytes(8, "big"),
+        ]
+        if parent.trace_state:
+            state = ",".join([f"{name}={value}" for name, value in parent.trace_state.items()])
+            parts.append(_text(0x1A, state))
+    parts.append(_attributes(0x4A, span.own))
     for event, attributes, at_ns in span.events:
-        body = _FIXED64(0x09, at_ns) + _text(0x12, event) + _attributes(0x1A, attributes)
-        parts.append(_field(0x5A, body))
+        parts.append(_field(0x5A, _FIXED64(0x09, at_ns) + _text(0x12, event) + _attributes(0x1A, attributes)))
     for link in span.links:
         parts.append(_field(0x6A, _link(link)))
     return b"".join(parts)
@@ -110,7 +117,7 @@ def _span(span: DeferredSpan) -> bytes:
 
 def _encode_shape(shape: Shape) -> bytes:
     shape.encoded = (
-        _text(0x2A, shape.name) + bytes((0x30, _KINDS[shape.kind])) + _STATUS + _attributes(0x4A, shape.attributes)
+        _text(0x2A, shape.name) + _ONE[0x30] + _ONE[_KINDS[shape.kind]] + _STATUS + _attributes(0x4A, shape.attributes)
     )
     return shape.encoded
 
@@ -126,18 +133,32 @@ def _link(link: Link) -> bytes:
 
 
 def _attributes(tag: int, attributes: Mapping[str, Any]) -> bytes:
-    return b"".join([_attribute(tag, name, value) for name, value in attributes.items()])
+    """KeyValues as fields `tag`; what cannot be encoded is left out and counted, as the rest is worth having."""
+    encoded = []
+    for name, value in attributes.items():
+        try:
+            encoded.append(_attribute(tag, name, value))
+        except (TypeError, ValueError) as error:
+            COUNTS.fail("attribute", name, error)
+    return b"".join(encoded)
 
 
 def _attribute(tag: int, name: str, value: Any) -> bytes:
     """A KeyValue as the field `tag`."""
-    if type(value) is str and len(value) < 16:
-        return _short(tag, name, value)
+    if type(value) is str:
+        if len(value) < 16:
+            return _short(tag, name, value)
+        encoded = value.encode()
+        length = len(encoded)
+        if length < 100:
+            body = b"%b\x12%b\x0a%b%b" % (_name(name), _ONE[length + 2], _ONE[length], encoded)
+            length = len(body)
+            return b"%b%b%b" % (_ONE[tag], _ONE[length] if length < 0x80 else _varint(length), body)
     return _field(tag, _name(name) + _field(0x12, _value(value)))
 
 
-# Partitions, topics and the like come again and again; keys and offsets would only push them out.
-@functools.lru_cache(maxsize=2048)
+# Partitions, topics and the like come again and again, and so do some keys.
+@functools.lru_cache(maxsize=4096)
 def _short(tag: int, name: str, value: str) -> bytes:
     return _field(tag, _name(name) + _field(0x12, _value(value)))
 
@@ -148,21 +169,26 @@ def _name(name: str) -> bytes:
 
 
 def _value(value: Any) -> bytes:
-    """An AnyValue. Raises TypeError for what is no attribute's value."""
+    """An AnyValue. Raises TypeError or ValueError for what is no attribute's value."""
+    kind = type(value)
+    if kind is int:
+        if 0 <= value <= _MOST:
+            return b"\x18" + _varint(value)
+        if -_MOST <= value + 1 <= 0:
+            return b"\x18" + _varint(value + (1 << 64))
+        raise ValueError(f"{value} is no 64-bit number")
+    if kind is str:
+        return _text(0x0A, value)
     match value:
         case bool():
             return b"\x10\x01" if value else b"\x10\x00"
-        case str():
-            return _text(0x0A, value)
-        case int():
-            return b"\x18" + _varint(value if value >= 0 else value + (1 << 64))
         case float():
             return _DOUBLE(0x21, value)
         case bytes():
             return _field(0x3A, value)
         case Sequence():
             return _field(0x2A, b"".join([_field(0x0A, _value(each)) for each in value]))
-    raise TypeError(f"{type(value).__name__} is no attribute's value")
+    raise TypeError(f"{kind.__name__} is no attribute's value")
 
 
 def _text(tag: int, text: str) -> bytes:
@@ -172,23 +198,23 @@ def _text(tag: int, text: str) -> bytes:
 def _field(tag: int, body: bytes) -> bytes:
     """A length-delimited field; `tag` is its number and wire type, below 128."""
     length = len(body)
-    if length < 0x80:
-        return bytes((tag, length)) + body
-    if length < 0x4000:
-        return bytes((tag, length & 0x7F | 0x80, length >> 7)) + body
-    return bytes((tag,)) + _varint(length) + body
+    return b"%b%b%b" % (_ONE[tag], _ONE[length] if length < 0x80 else _varint(length), body)
 
 
 def _varint(number: int) -> bytes:
     """Little-endian groups of seven bits; 0 ≤ number < 2⁶⁴."""
     if number < 0x80:
-        return bytes((number,))
-    groups = bytearray()
+        return _ONE[number]
+    if number < 0x4000:
+        return _MORE[number & 0x7F] + _ONE[number >> 7]
+    if number < 0x200000:
+        return _MORE[number & 0x7F] + _MORE[number >> 7 & 0x7F] + _ONE[number >> 14]
+    groups = []
     while number >= 0x80:
-        groups.append(number & 0x7F | 0x80)
+        groups.append(_MORE[number & 0x7F])
         number >>= 7
-    groups.append(number)
-    return bytes(groups)
+    groups.append(_ONE[number])
+    return b"".join(groups)
 
 
 @functools.lru_cache(maxsize=8)
