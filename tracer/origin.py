@@ -124,6 +124,15 @@ def origin_attributes(
     return {name: value for name, value in known.items() if value is not None}
 
 
+def forwarded_attributes(headers: Iterable[Any] | None, topic: str | None) -> dict[str, str | int | bool]:
+    """Return what the span of a send says of its record's past: only when it is forwarded just now, by us.
+
+    Everyone else's headers may be there because a program passes them on with an event of its own.
+    """
+    found = origin(headers)
+    return {} if found is None or topic is None or found.forwarded_to != topic else origin_attributes(headers, topic)
+
+
 def _text(value: bytes) -> str | None:
     try:
         text = value.decode()
