@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from flowtrail.tracer.attributes import ABORTED_OUTCOME, TRANSACTION_OUTCOME, TRANSACTIONAL_ID, UNKNOWN_OUTCOME
 
+from .past import Past, past_of
 from .rows import Context, LinkRow, Place, SpanRow
 from .stitching import Trail
 
@@ -59,7 +60,10 @@ class Try:
 
 @dataclass
 class Sent:
-    """One event of a flow. Without `send` its producer is not traced; without `place` nobody said where it lies."""
+    """One event of a flow. Without `send` its producer is not traced; without `place` nobody said where it lies.
+
+    `past` is what its spans say of earlier tries, if it was forwarded.
+    """
 
     topic: str
     send: SpanRow | None
@@ -69,6 +73,7 @@ class Sent:
     sent_ms: float = 0.0
     tries: dict[tuple[str, str], list[Try]] = field(default_factory=dict)
     readers: dict[tuple[str, str], Reader] = field(default_factory=dict)
+    past: Past | None = None
 
     @property
     def outcome(self) -> str:
@@ -156,7 +161,9 @@ class _Catalogue:
         self._read_by: dict[Context, list[Sent]] = {}
 
     def add_send(self, row: SpanRow) -> None:
-        sent = Sent(row.topic, row, row.place, row.key, row.cluster_id, row.start_ms)
+        sent = Sent(
+            row.topic, row, row.place, row.key, row.cluster_id, row.start_ms, past=past_of(row.attributes, row.place)
+        )
         self._all.append(sent)
         self._by_send[row.context] = sent
         if row.place is not None:
@@ -190,6 +197,9 @@ class _Catalogue:
             return
         if not sent.key:
             sent.key = row.key or (link.key if link else "")
+        if sent.past is None:
+            # A batch tells of each record on its link.
+            sent.past = past_of(row.attributes, sent.place) or (past_of(link.attributes, sent.place) if link else None)
         reader = Reader(row.group, row.service)
         sent.readers.setdefault(reader.key, reader)
         tries = sent.tries.setdefault(reader.key, [])

@@ -1,5 +1,8 @@
 """What became of every hop of a flow in the end: failed attempts are followed through retry topics. Pure.
 
+An event that says itself what it was forwarded for, and from where, is taken at its word (`past.py`). For others the
+topic's name tells, and who sent it when.
+
 A failure that was sent to a retry topic and succeeded there is `processed`; one that ended in a dead-letter topic is
 `dead_lettered` at the hop where it began, however many retries lie between.
 """
@@ -11,6 +14,7 @@ from flowtrail.collector.api.answers import State, Tone
 
 from .deliveries import Sent, Try, caused_by, events_of
 from .facts import Facts
+from .past import DEAD_LETTER, RETRY
 from .rows import Context
 from .states import Finding, judge
 from .stitching import Trail
@@ -66,8 +70,14 @@ def _attach_loose(steps: Sequence[Step], events: Sequence[Sent], trail: Trail, f
     caused = {sent.id for step in steps for sent in step.caused}
     sender_of: dict[Context, Sent] = {sent.send.context: sent for sent in events if sent.send is not None}
     for sent in events:
+        if sent.id in caused:
+            continue
+        tried = _forwarders(sent, steps)
+        if tried:
+            _latest(tried).caused.append(sent)
+            continue
         send = sent.send
-        if send is None or sent.id in caused or not _is_second_try(sent.topic, facts):
+        if send is None or not is_forwarded(sent, facts):
             continue
         parent = trail.parents.get(send.context)
         origin = sender_of.get(parent) if parent is not None else None
@@ -81,8 +91,32 @@ def _attach_loose(steps: Sequence[Step], events: Sequence[Sent], trail: Trail, f
             )
         ]
         if tried:
-            latest = max(tried, key=lambda step: max(one.taken_ms for one in step.finding.tries))
-            latest.caused.append(sent)
+            _latest(tried).caused.append(sent)
+
+
+def _forwarders(sent: Sent, steps: Sequence[Step]) -> list[Step]:
+    """The hops that may have forwarded an event, by its own word on where it lay first; none when it gives no word.
+
+    A second retry names the first event too: so it may come from that one, or from what else names it. Who tried in the
+    sender's own service before the event was sent is meant, as far as there is one.
+    """
+    first = sent.past.first if sent.past is not None else None
+    if first is None:
+        return []
+    found = [
+        step
+        for step in steps
+        if step.sent is not sent
+        and step.finding.tries
+        and (step.sent.place == first or (step.sent.past is not None and step.sent.past.first == first))
+    ]
+    found = [step for step in found if any(one.taken_ms <= sent.sent_ms for one in step.finding.tries)] or found
+    service = sent.send.service if sent.send is not None else ""
+    return [step for step in found if any(one.span.service == service for one in step.finding.tries)] or found
+
+
+def _latest(steps: Sequence[Step]) -> Step:
+    return max(steps, key=lambda step: max(one.taken_ms for one in step.finding.tries))
 
 
 def _sent_again(step: Step, steps: Sequence[Step]) -> None:
@@ -109,11 +143,13 @@ def _resolve(step: Step, by_event: dict[str, list[Step]], facts: Facts, under_wa
     under_way = under_way | {step.id}
     finding = step.finding
     if finding.state in (State.FAILED, State.PROCESSED) and finding.reader is not None:
-        dead = [sent for sent in step.caused if facts.roles.is_dead_letter(sent.topic) and _is_sent(sent)]
-        retried = [sent for sent in step.caused if facts.roles.is_retry(sent.topic) and _is_sent(sent)]
+        dead = [sent for sent in step.caused if is_dead_letter(sent, facts) and _is_sent(sent)]
+        retried = [sent for sent in step.caused if is_retry(sent, facts) and _is_sent(sent)]
         if dead:
+            _count_tries(step, dead[-1])
             _dead_lettered(step, dead[-1])
         elif retried:
+            _count_tries(step, retried[-1])
             later = [other for sent in retried for other in by_event.get(sent.id, [])]
             for other in later:
                 _resolve(other, by_event, facts, under_way)
@@ -121,9 +157,18 @@ def _resolve(step: Step, by_event: dict[str, list[Step]], facts: Facts, under_wa
     step.is_resolved = True
 
 
+def _count_tries(step: Step, forwarded: Sent) -> None:
+    """Count what was tried in this hop by what its forwarded event says: retries inside a handler leave no spans."""
+    before = step.sent.past.tried if step.sent.past is not None else 0
+    in_all = forwarded.past.tried if forwarded.past is not None else 0
+    step.attempts = max(step.attempts, in_all - before)
+
+
 def _dead_lettered(step: Step, dead: Sent) -> None:
     finding = step.finding
     assert finding.reader is not None
+    if finding.error is None and dead.past is not None and dead.past.last_error:
+        finding.error = dead.past.last_error
     why = f": {clipped(finding.error)}" if finding.error else ", without an error on its span"
     finding.state = State.DEAD_LETTERED
     finding.tone = None
@@ -176,8 +221,20 @@ def _is_sent(sent: Sent) -> bool:
     return sent.send is None or not (sent.send.is_error or sent.is_aborted)
 
 
-def _is_second_try(topic: str, facts: Facts) -> bool:
-    return facts.roles.is_dead_letter(topic) or facts.roles.is_retry(topic)
+def is_dead_letter(sent: Sent, facts: Facts) -> bool:
+    """Whether an event was given up: it says so, or lies in a topic that is called like that."""
+    said = sent.past.forwarded if sent.past is not None else ""
+    return said == DEAD_LETTER if said else facts.roles.is_dead_letter(sent.topic)
+
+
+def is_retry(sent: Sent, facts: Facts) -> bool:
+    """Whether an event is there for another attempt."""
+    said = sent.past.forwarded if sent.past is not None else ""
+    return said == RETRY if said else facts.roles.is_retry(sent.topic)
+
+
+def is_forwarded(sent: Sent, facts: Facts) -> bool:
+    return is_dead_letter(sent, facts) or is_retry(sent, facts)
 
 
 # ── what came of it ─────────────────────────────────────────────────────────────────────────────────────────────
@@ -229,7 +286,7 @@ def _of_itself(step: Step, steps: Sequence[Step], facts: Facts) -> str | None:
 
 def dead_letter(step: Step, steps: Sequence[Step], facts: Facts) -> Sent | None:
     """The dead letter that a hop ended in, through whatever retries; None without one."""
-    found = [sent for sent in _downstream(step, steps) if facts.roles.is_dead_letter(sent.topic)]
+    found = [sent for sent in _downstream(step, steps) if is_dead_letter(sent, facts)]
     return found[-1] if found else None
 
 

@@ -10,7 +10,7 @@ from flowtrail.collector.api.answers import Coordinates, Evidence, State, Tone, 
 
 from .deliveries import Sent, error_text, error_type
 from .facts import Facts
-from .outcomes import Step, consequence, dead_letter
+from .outcomes import Step, consequence, dead_letter, is_dead_letter
 from .rows import SpanRow
 from .stitching import Trail
 from .wording import clipped, counted, duration, listed
@@ -41,7 +41,7 @@ def _is_beside_the_point(step: Step, facts: Facts) -> bool:
     state = step.finding.state
     if state is State.UNINSTRUMENTED:
         return True
-    return state in (State.UNCONSUMED, State.WAITING) and facts.roles.is_dead_letter(step.sent.topic)
+    return state in (State.UNCONSUMED, State.WAITING) and is_dead_letter(step.sent, facts)
 
 
 def _deeper_cause(step: Step, steps: Sequence[Step]) -> Step:

@@ -88,13 +88,15 @@ class World:
         error: tuple[str, str] | None = None,
         is_acknowledged: bool = True,
         outcome: str = "",
+        past: dict[str, Value] | None = None,
     ) -> Made:
-        """Send an event; `outcome` is its transaction's."""
+        """Send an event; `outcome` is its transaction's, `past` what it says of earlier tries (`forwarded`)."""
         attributes: dict[str, Value] = {**_operation(names.SEND), names.TOPIC: topic}
         if key:
             attributes[names.KEY] = key
         if outcome:
             attributes[names.TRANSACTION_OUTCOME] = outcome
+        attributes |= past or {}
         offset = -1
         if error is None and is_acknowledged:
             offset = self.ends.get((topic, partition), 0)
@@ -132,12 +134,16 @@ class World:
         member: str = "member-1",
         parent: Made | None = None,
         is_exported: bool = True,
+        past: dict[str, Value] | None = None,
     ) -> Iterator[Made]:
-        """Process one event, or a batch. Sends with `parent=` this span happen within it."""
+        """Process one event, or a batch. Sends with `parent=` this span happen within it.
+
+        `past` is what the event's headers say of earlier tries (`forwarded`).
+        """
         attributes: dict[str, Value] = {**_operation(names.PROCESS), names.GROUP: group, names.MEMBER_ID: member}
         batch = [events] if isinstance(events, Made) else list(events)
         if isinstance(events, Made):
-            attributes |= _coordinates(events)
+            attributes |= _coordinates(events) | (past or {})
         else:
             attributes |= {names.TOPIC: batch[0].topic, names.MESSAGE_COUNT: len(batch)}
         made = self._span(service, f"process {batch[0].topic}", 5, parent, 0, attributes)
@@ -194,6 +200,18 @@ class World:
         self.spans.append(made)
         self.wait(took_ms)
         return made
+
+
+def forwarded(first: Made, attempt: int, what_for: str = "", error: str = "GatewayTimeout") -> dict[str, Value]:
+    """What the spans of a forwarded event say; `what_for` is said of what Flowtrail's own functions forwarded."""
+    said: dict[str, Value] = {
+        names.ORIGINAL_TOPIC: first.topic,
+        names.ORIGINAL_PARTITION: str(first.partition),
+        names.ORIGINAL_OFFSET: first.offset,
+        names.DELIVERY_ATTEMPT: attempt,
+        names.LAST_ERROR_TYPE: error,
+    }
+    return said | ({names.FORWARDED: what_for} if what_for else {})
 
 
 def _operation(pair: tuple[str, str]) -> dict[str, Value]:

@@ -1,6 +1,7 @@
 """How far an event came with each group: every state from a scenario that knows its truth."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -8,6 +9,7 @@ from flowtrail.collector.api.answers import State, Tone
 from flowtrail.collector.store.connection import Store, open_store
 
 from .scenes import SILENT_AFTER_MS, Scene, emptied
+from .spans import forwarded
 
 GATEWAY = ("GatewayTimeout", "no answer in 2 s")
 LATER_MS = 3 * SILENT_AFTER_MS
@@ -101,6 +103,80 @@ def test_a_dead_letter_sent_after_the_processing_with_the_old_headers_belongs_to
     dead = world.send("payments", "orders.dlq", key="7")
     dead.otlp.links.add(trace_id=order.otlp.trace_id, span_id=order.otlp.span_id)
     assert scene.hop(order, "payments-workers", LATER_MS).state is State.DEAD_LETTERED
+
+
+def test_an_event_that_says_it_is_a_dead_letter_is_one_whatever_its_topic_is_called(scene: Scene) -> None:
+    world = scene.world
+    order = world.send("storefront", "orders")
+    with world.process("payments", "payments-workers", order) as work:
+        world.send("payments", "orders-parked", parent=work, past=forwarded(order, 2, "dead_letter"))
+    flow = scene.flow(order, LATER_MS)
+    assert (flow.verdict.state, flow.verdict.hop_topic) == (State.DEAD_LETTERED, "orders")
+    # The handler caught its error; the dead letter tells it.
+    assert flow.verdict.error == "GatewayTimeout"
+    assert flow.verdict.consequence is not None
+    assert "orders-parked/0/0, which nobody reads" in flow.verdict.consequence
+
+
+def test_an_event_that_says_it_is_a_retry_is_followed_whatever_its_topic_is_called(scene: Scene) -> None:
+    world = scene.world
+    order = world.send("storefront", "orders")
+    with world.process("payments", "payments-workers", order, error=GATEWAY) as work:
+        again = world.send("payments", "payments-later", parent=work, past=forwarded(order, 2, "retry"))
+    world.handled("payments", "payments-workers", again)
+    assert scene.flow(order, LATER_MS).verdict.state is State.COMPLETE
+
+
+def test_tries_that_a_handler_made_without_a_span_are_counted_by_what_it_forwarded(scene: Scene) -> None:
+    world = scene.world
+    order = world.send("storefront", "orders")
+    with world.process("payments", "payments-workers", order, error=GATEWAY) as work:  # which tried three times
+        again = world.send("payments", "payments.retry", parent=work, past=forwarded(order, 4, "retry"))
+    with world.process("payments", "payments-retry", again, error=GATEWAY) as work:  # and once more
+        world.send("payments", "payments.dlq", parent=work, past=forwarded(order, 5, "dead_letter"))
+    verdict = scene.flow(order, LATER_MS).verdict
+    assert (verdict.state, verdict.attempt) == (State.DEAD_LETTERED, 4)
+
+
+def test_a_retry_belongs_to_the_event_that_it_names_among_several_of_one_key(scene: Scene) -> None:
+    world = scene.world
+    checkout = world.span("storefront", "checkout")
+    orders = [world.send("storefront", "orders", key="7", parent=checkout) for _ in range(2)]
+    for order in orders:
+        world.handled("payments", "payments-workers", order, error=GATEWAY)
+    # Sent after both were tried, outside of any processing: the last try is not the one that it belongs to.
+    dead = world.send("payments", "orders.dlq", key="7", past=forwarded(orders[0], 2, "dead_letter"))
+    dead.otlp.links.add(trace_id=orders[0].otlp.trace_id, span_id=orders[0].otlp.span_id)
+    assert scene.hop(orders[0], "payments-workers", LATER_MS).state is State.DEAD_LETTERED
+    assert scene.hop(orders[1], "payments-workers", LATER_MS).state is State.FAILED
+
+
+def test_a_second_retry_belongs_to_the_first_and_not_to_the_event_that_both_name(scene: Scene) -> None:
+    world = scene.world
+    order = world.send("storefront", "orders")
+    world.handled("payments", "payments-workers", order, error=GATEWAY)
+    first = world.send("payments", "payments.retry", past=forwarded(order, 2, "retry"))
+    first.otlp.links.add(trace_id=order.otlp.trace_id, span_id=order.otlp.span_id)
+    world.handled("payments", "payments-retry", first, error=GATEWAY)
+    second = world.send("payments", "payments.retry", past=forwarded(order, 3, "retry"))
+    second.otlp.links.add(trace_id=order.otlp.trace_id, span_id=order.otlp.span_id)
+    world.handled("payments", "payments-retry", second)
+    hops = {str(hop.coordinates): hop for hop in scene.flow(order, LATER_MS).hops}
+    assert [str(at) for at in hops["orders/0/0"].caused] == ["payments.retry/0/0"]
+    assert [str(at) for at in hops["payments.retry/0/0"].caused] == ["payments.retry/0/1"]
+    assert {hop.state for hop in hops.values()} == {State.PROCESSED}
+
+
+def test_a_dead_letter_whose_sender_is_not_traced_belongs_to_the_event_that_its_headers_name(scene: Scene) -> None:
+    world = scene.world
+    order = world.send("storefront", "orders")
+    world.handled("payments", "payments-workers", order, error=GATEWAY)
+    copied = replace(order, topic="orders.dlq", offset=4)  # with all headers, the context too
+    with world.process("triage", "triage", copied, past=forwarded(order, 2)):
+        pass
+    hop = scene.hop(order, "payments-workers", LATER_MS)
+    assert hop.state is State.DEAD_LETTERED
+    assert [str(at) for at in hop.caused] == ["orders.dlq/0/4"]
 
 
 def test_a_retry_that_is_itself_failed_for_good_makes_the_first_hop_failed(scene: Scene) -> None:
