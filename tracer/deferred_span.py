@@ -179,7 +179,7 @@ class DeferredSpan(trace.Span):
 
 
 class DeferredSend(DeferredSpan):
-    """A send. `client` and `facts` are set by who makes it, `partition` and `offset` by the answer.
+    """A send. `client` and `facts` are set by who makes it, `partition`, `offset` and `schemas` by the answer.
 
     `outcome` is the transaction's, if there was one.
     """
@@ -188,6 +188,7 @@ class DeferredSend(DeferredSpan):
     facts: SendFacts
     partition: int | None = None
     offset: int | None = None
+    schemas: tuple[str | None, str | None] | None = None
     outcome: str | None = None
 
     def describe(self) -> None:
@@ -196,6 +197,8 @@ class DeferredSend(DeferredSpan):
             own[names.PARTITION] = str(self.partition)
         if self.offset is not None:
             own[names.OFFSET] = self.offset
+        if self.schemas is not None:
+            own |= spans.schema_attributes(*self.schemas)
         if self.outcome is not None:
             own[names.TRANSACTION_OUTCOME] = self.outcome
         self.own = own

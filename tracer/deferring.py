@@ -36,8 +36,8 @@ from .shapes import Shape, shape_of
 from .traceparent import CONTEXT_NAMES
 from .under_way import Sending
 
-# Headers by which a record brings a context of its own, or a past.
-_CONTEXT_NAMES: Final = frozenset({"traceparent", "tracestate", "ce_traceparent", RETRY_TO, DEAD_LETTER_TO})
+# Headers, in lower case, by which a record brings a context of its own, or a past.
+_TOLD: Final = CONTEXT_NAMES | {RETRY_TO, DEAD_LETTER_TO}
 _BAGGAGE: Final = "baggage"
 # Processors that do nothing when a span starts, in whose place nobody waits for one that is only noted.
 _IDLE_AT_START: Final = (
@@ -124,7 +124,7 @@ class Deferring:
             return False
         if headers:
             for name, _ in headers:
-                if name in CONTEXT_NAMES or name.lower() in CONTEXT_NAMES:
+                if name in _TOLD or name.lower() in _TOLD:
                     return False
         parent = _parent(current)
         ids = self._ids

@@ -6,13 +6,14 @@ https://opentelemetry.io/docs/specs/semconv/messaging/kafka/ (1.44)
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeAlias
 
-from opentelemetry.trace import INVALID_SPAN_CONTEXT, Link, get_current_span
+from opentelemetry.trace import INVALID_SPAN_CONTEXT, Link
 
 from . import attributes as names
 from .capture import captured_headers, captured_key
 from .configuration import CONFIGURATION
-from .headers import read
+from .origin import origin_attributes
 from .record import Client, Committed, Header, Received
+from .traceparent import read_spans
 
 Attributes: TypeAlias = dict[str, str | int | bool | Sequence[str]]
 
@@ -77,7 +78,17 @@ def record_attributes(record: Received) -> Attributes:
         found[names.TOMBSTONE] = True
     if CONFIGURATION.now.capture_headers:
         found |= captured_headers(record.headers, CONFIGURATION.now)
+    if record.headers or record.delivery_attempt is not None:
+        found |= origin_attributes(record.headers, record.topic, record.delivery_attempt)
+    if record.key_schema is not None or record.value_schema is not None:
+        found |= schema_attributes(record.key_schema, record.value_schema)
     return found
+
+
+def schema_attributes(key_schema: str | None, value_schema: str | None) -> Attributes:
+    """Which schemas a record was written with, where that is known."""
+    found = {names.KEY_SCHEMA: key_schema, names.VALUE_SCHEMA: value_schema}
+    return {name: schema for name, schema in found.items() if schema is not None}
 
 
 def consumed_attributes(records: Sequence[Received], *, count: int | None = None) -> Attributes:
@@ -131,19 +142,19 @@ def portions(
 
 
 def link(record: Received, *, with_attributes: bool) -> list[Link]:
-    """Links to the contexts that came with a record: the last one first, then earlier attempts' (see `read`).
+    """Links to the contexts that came with a record: the last one first, then earlier attempts' (see `headers.read`).
 
     With attributes there is always a first link, even to no context: it says which record was there.
     """
-    carried = read(record.headers)
-    context = get_current_span(carried.context).get_span_context()
+    context, others = read_spans(record.headers)
     found: list[Link] = []
     if with_attributes:
         own = {names.TOPIC: record.topic} | record_attributes(record)
-        found.append(Link(context if context.is_valid else INVALID_SPAN_CONTEXT, own))
-    elif context.is_valid:
+        found.append(Link(INVALID_SPAN_CONTEXT if context is None else context, own))
+    elif context is not None:
         found.append(Link(context))
-    found.extend(Link(other) for other in carried.others)
+    if others:
+        found.extend(Link(other) for other in others)
     return found
 
 

@@ -20,7 +20,9 @@ from .capture import redacted
 from .configuration import CONFIGURATION
 from .counts import COUNTS
 from .interceptor import Chain
+from .origin import forwarded_attributes
 from .record import Client, Committed, Polled, Received, Unacknowledged
+from .schema_ids import schema_id, schema_ids
 from .shapes import Shape, shape_of
 from .under_way import Sending, Transaction
 
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from .deferring import Deferring
 
 SCOPE: Final = "flowtrail.tracer"
+_NO_SCHEMAS: Final = (None, None)
 # The SDK cuts off links beyond its limit, by default 128 (OTEL_SPAN_LINK_COUNT_LIMIT).
 LINKS_PER_SPAN: Final = 128
 # Sends whose spans wait for the outcome of their transaction; more would take the program's memory.
@@ -69,9 +72,12 @@ class Tracing:
     def start_send(self, sending: Sending, topic: str, key: object, value: object, partition: int | None) -> None:
         current = context.get_current()
         now = CONFIGURATION.now
-        if _is_suppressed(current) or (now.excluded_topics and now.is_excluded(topic)):
+        if _is_suppressed(current) or (now.excluded_topics and topic is not None and now.is_excluded(topic)):
             return
         given = sending.headers
+        schemas = (schema_id(key), schema_id(value)) if given is None else schema_ids(key, value, given)
+        if schemas != _NO_SCHEMAS:
+            sending.schemas = schemas
         facts = key, value is None, partition, given if now.capture_headers else None
         fast = self._fast()
         if fast is not None and fast.start_send(sending, current, topic, facts):
@@ -80,7 +86,7 @@ class Tracing:
         there = trace.get_current_span(found).get_span_context()
         span = self._start(
             shape_of(names.SEND, sending.client, topic),
-            spans.sent_attributes(*facts),
+            spans.sent_attributes(*facts) | forwarded_attributes(given, topic),
             links=[Link(there)] if there.is_valid else (),
         )
         sending.headers = headers.write(given, trace.set_span_in_context(span), received=_received(current))
@@ -109,7 +115,8 @@ class Tracing:
         if error is None and deferring is not None and deferring.finish_send(span, sending, partition, offset):
             pass
         else:
-            span.set_attributes(spans.acknowledged_attributes(sending.client, partition, offset))
+            schemas = spans.schema_attributes(*(sending.schemas or _NO_SCHEMAS))
+            span.set_attributes(spans.acknowledged_attributes(sending.client, partition, offset) | schemas)
             if isinstance(error, Unacknowledged):
                 span.add_event(names.UNACKNOWLEDGED_EVENT)
             else:

@@ -18,10 +18,11 @@ class Sending:
     """A record from `send` to its answer.
 
     `headers` are what is to be sent: the very object that the program gave when nothing is to be changed.
-    `outgoing` is for interceptors of the program, None when there was none at the send.
+    `outgoing` is for interceptors of the program, None when there was none at the send. `schemas` are the ids of key and
+    value as soon as their bytes are known, None when neither has one.
     """
 
-    __slots__ = ("client", "headers", "is_answered", "outgoing", "span", "transaction")
+    __slots__ = ("client", "headers", "is_answered", "outgoing", "schemas", "span", "transaction")
 
     def __init__(self, client: Client, headers: Any, transaction: "Transaction | None" = None) -> None:
         self.client = client
@@ -29,6 +30,7 @@ class Sending:
         self.transaction = transaction
         self.outgoing: Outgoing | None = None
         self.span: Span | None = None
+        self.schemas: tuple[str | None, str | None] | None = None
         self.is_answered = False
 
 
