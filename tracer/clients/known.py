@@ -90,6 +90,7 @@ def known_of(client: Any, make: Callable[[Any], K]) -> K:
 def _forget(number: int) -> None:
     found = _KNOWN.pop(number, None)
     if found is not None:
+        found[1].give_up()
         found[1].inferred.let_go()
 
 
