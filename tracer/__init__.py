@@ -10,6 +10,8 @@ shapes.py           what a client's spans on one topic have in common
 deferring.py        the fast path: note now (deferred_span.py), describe on another thread (drain.py, hand_over.py),
                     decided as the sampler would (samplers.py), encoded by template (otlp_template.py)
 processing.py       `with process(record):` and `for record in processing(consumer):`
+forwarding.py       `retry_to` and `dead_letter_to`; origin.py reads such headers, also those of others
+schema_ids.py       which schema a key or value was written with
 clients/            one folder for each Kafka client; known.py: what is remembered of each client object
 instrumentation.py  tracing put into a running program's clients, and taken out again
 setup.py, export.py the OpenTelemetry SDK, when the program has not set it up
@@ -18,6 +20,7 @@ attributes.py       the names on the wire, which the collector reads
 """
 
 from .counts import Health, health
+from .forwarding import dead_letter_to, retry_to
 from .instrumentation import instrument, uninstrument
 from .interceptor import Interceptor
 from .processing import process, processing
@@ -31,11 +34,13 @@ __all__ = [
     "Health",
     "Interceptor",
     "add_interceptor",
+    "dead_letter_to",
     "health",
     "instrument",
     "process",
     "processing",
     "remove_interceptor",
+    "retry_to",
     "set_up",
     "uninstrument",
 ]

@@ -19,7 +19,7 @@ Ours also say to which topic the record was forwarded (flowtrail-retry-to, flowt
 they are copies that a program passed on with its own event: that one was not tried before.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from . import attributes as names
@@ -36,6 +36,8 @@ DEAD_LETTER_TO: Final = "flowtrail-dead-letter-to"
 # Values of `forwarded`.
 RETRY: Final = "retry"
 DEAD_LETTER: Final = "dead_letter"
+
+Attributes: TypeAlias = dict[str, str | int | bool | Sequence[str]]
 
 # A topic's name has 249 characters at most, a class's name hardly more.
 LONGEST_TEXT: Final = 512
@@ -102,9 +104,7 @@ def origin(headers: Iterable[Any] | None) -> Origin | None:
     return told if told != Origin() else None
 
 
-def origin_attributes(
-    headers: Iterable[Any] | None, topic: str, delivery_attempt: int | None = None
-) -> dict[str, str | int | bool]:
+def origin_attributes(headers: Iterable[Any] | None, topic: str, delivery_attempt: int | None = None) -> Attributes:
     """Return what a span or a link says of the past of a record on a topic; empty when it was not forwarded.
 
     `delivery_attempt` is the count of who delivered it (share groups count, from 1): it goes on where the headers end.
@@ -124,7 +124,7 @@ def origin_attributes(
     return {name: value for name, value in known.items() if value is not None}
 
 
-def forwarded_attributes(headers: Iterable[Any] | None, topic: str | None) -> dict[str, str | int | bool]:
+def forwarded_attributes(headers: Iterable[Any] | None, topic: str | None) -> Attributes:
     """Return what the span of a send says of its record's past: only when it is forwarded just now, by us.
 
     Everyone else's headers may be there because a program passes them on with an event of its own.

@@ -18,8 +18,8 @@ class Sending:
     """A record from `send` to its answer.
 
     `headers` are what is to be sent: the very object that the program gave when nothing is to be changed.
-    `outgoing` is for interceptors of the program, None when there was none at the send. `schemas` are the ids of key and
-    value as soon as their bytes are known, None when neither has one.
+    `outgoing` is for interceptors of the program, None when there was none at the send. `schemas` are the ids of key
+    and value as soon as their bytes are known, None when neither has one.
     """
 
     __slots__ = ("client", "headers", "is_answered", "outgoing", "schemas", "span", "transaction")
