@@ -96,7 +96,10 @@ def stand_up(folder: str) -> None:
     for name in ("_instrument", "_uninstrument"):
         vars(instrumentor).pop(name, None)
     _put_back(stood_down.wrapped)
-    instrumentor._is_instrumented_by_opentelemetry = stood_down.was_active
+    if stood_down.was_active:
+        instrumentor._is_instrumented_by_opentelemetry = True
+    else:
+        vars(instrumentor).pop("_is_instrumented_by_opentelemetry", None)
 
 
 def _put_off(theirs: _Theirs, instrumentor: Any) -> _StoodDown:
