@@ -3,7 +3,7 @@
 import pytest
 
 from tests.kafka.broker import KafkaBroker
-from tests.tracer.contract import TracedClientContract
+from tests.tracer.contract import TracedClientContract, TracedGroupContract
 from tests.tracer.drivers.driver import Broker
 
 
@@ -13,4 +13,8 @@ def broker(kafka: KafkaBroker) -> Broker:
 
 
 class TestTracedClientsOnKafka(TracedClientContract):
+    pass
+
+
+class TestTracedGroupsOnKafka(TracedGroupContract):
     pass

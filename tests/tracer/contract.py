@@ -10,11 +10,15 @@ import gc
 import threading
 import uuid
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from queue import SimpleQueue
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from opentelemetry import baggage, context, propagate, trace
 from opentelemetry.propagators.b3 import B3MultiFormat
 from opentelemetry.sdk.trace import ReadableSpan, SpanLimits
@@ -23,15 +27,37 @@ from opentelemetry.trace import SpanKind, StatusCode
 
 import flowtrail
 from flowtrail.tracer import attributes as names
+from flowtrail.tracer.headers import read
 from flowtrail.tracer.interceptor import ABORTED, COMMITTED, Interceptor
 from flowtrail.tracer.record import Acknowledged, Committed, Header, Outgoing, Polled
 
 from .drivers import DRIVERS
-from .drivers.driver import Ability, Broker, DrivenConsumer, DrivenProducer, Driver, Look, Place, Way
+from .drivers.driver import (
+    TIMEOUT_S,
+    Ability,
+    Broker,
+    ConsumerOptions,
+    DrivenConsumer,
+    DrivenProducer,
+    Driver,
+    Look,
+    Place,
+    Way,
+)
 from .spans import Spans, attributes, link_attributes, linked, parent_id, span_id, trace_id, wait_until
 from .traced import Traced
 
 WAYS: tuple[Way, ...] = ("subclass", "instrumented")
+
+
+# What another program may have written: names that mean something to us and others, values of any bytes.
+_CONTEXT_NAMES = frozenset({"traceparent", "tracestate"})
+_VALUES = st.one_of(
+    st.binary(max_size=80),
+    st.sampled_from([b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", b"00-", b"", b"x" * 9000]),
+)
+_NAMES = st.one_of(st.sampled_from(["traceparent", "tracestate", "baggage", "colour"]), st.text(max_size=5))
+_HEADERS_ON_THE_WIRE = st.lists(st.tuples(_NAMES, _VALUES), max_size=6)
 
 
 def needs(*abilities: Ability) -> pytest.MarkDecorator:
@@ -516,6 +542,36 @@ class TracedClientContract(Contract):
         assert attributes(spans.one(f"process {topic}"))[names.OFFSET] == 0
         assert flowtrail.health().interceptor_errors == before
 
+    @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @given(headers=_HEADERS_ON_THE_WIRE)
+    def test_no_headers_of_others_reach_the_loop_or_are_changed(
+        self, traced: Traced, topic: str, headers: list[Header]
+    ) -> None:
+        before = flowtrail.health().interceptor_errors
+        producer, consumer = traced.made_once(topic)
+        with _suppressed():
+            producer.send(topic, b"value", headers=headers, partition=0)
+        (record,) = traced.polled(consumer)
+        with flowtrail.process(record):
+            assert traced.driver.headers(record) == headers
+        assert flowtrail.health().interceptor_errors == before
+
+    @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @given(headers=_HEADERS_ON_THE_WIRE)
+    def test_headers_of_every_content_are_sent_as_they_are_beside_the_context(
+        self, traced: Traced, topic: str, headers: list[Header]
+    ) -> None:
+        before, given_headers = flowtrail.health().interceptor_errors, list(headers)
+        producer, consumer = traced.made_once(topic)
+        producer.send(topic, b"value", headers=headers, partition=0)
+        assert headers == given_headers
+        (record,) = traced.polled(consumer)
+        sent = [header for header in traced.driver.headers(record) if header[0] not in _CONTEXT_NAMES]
+        assert sent == [header for header in headers if header[0] not in _CONTEXT_NAMES]
+        carried = trace.get_current_span(read(traced.driver.headers(record)).context).get_span_context()
+        assert carried.is_valid
+        assert flowtrail.health().interceptor_errors == before
+
     # Processing that the program marks
 
     def test_processing_is_a_consumer_span_linked_to_the_records_context(
@@ -580,7 +636,7 @@ class TracedClientContract(Contract):
         out = f"{topic}-out"
         for _ in flowtrail.processing(traced.polled(traced.consumer(topic), 3)):
             producer.send(out, b"value", partition=0)
-        processed, forwarded = spans.wait(f"process {topic}", 3), spans.wait(f"send {out}", 3)
+        processed, forwarded = traced.processed(topic, 3), spans.wait(f"send {out}", 3)
         assert [attributes(span)[names.OFFSET] for span in processed] == [0, 1, 2]
         assert [parent_id(span) for span in forwarded] == [span_id(span) for span in processed]
 
@@ -593,7 +649,7 @@ class TracedClientContract(Contract):
         records = traced.polled(traced.consumer(topic, group=f"{topic}-group"), 3)
         with flowtrail.process(records):
             pass
-        span = spans.one(f"process {topic}")
+        (span,) = traced.processed(topic, 1)
         assert attributes(span)[names.MESSAGE_COUNT] == 3
         assert names.OFFSET not in attributes(span)
         assert [(each[names.OFFSET], each[names.KEY]) for each in link_attributes(span)] == [
@@ -601,6 +657,150 @@ class TracedClientContract(Contract):
             (1, "b"),
             (2, "c"),
         ]
+
+    # Processing that the program says nothing about
+
+    def test_a_loop_over_records_makes_a_span_for_each_that_holds_what_its_body_does(
+        self, traced: Traced, spans: Spans, producer: DrivenProducer, topic: str
+    ) -> None:
+        for _ in range(3):
+            producer.send(topic, b"value", partition=0)
+        out = f"{topic}-out"
+        consumer = traced.consumer(topic, group=f"{topic}-group")
+        consumer.each(3, lambda _: producer.send_without_waiting(out, b"value", partition=0))
+        producer.flush()
+        sent, processed, forwarded = (
+            spans.wait(name, 3) for name in (f"send {topic}", f"process {topic}", f"send {out}")
+        )
+        assert [attributes(span)[names.OFFSET] for span in processed] == [0, 1, 2]
+        assert [linked(span) for span in processed] == [[span_id(span)] for span in sent]
+        assert [parent_id(span) for span in forwarded] == [span_id(span) for span in processed]
+        assert [parent_id(span) for span in processed] == [None] * 3
+        for span in processed:
+            found = attributes(span)
+            assert found[names.INFERRED] is True
+            assert names.UNFINISHED not in found
+            assert (found[names.GROUP], span.status.status_code) == (f"{topic}-group", StatusCode.UNSET)
+
+    @needs(Ability.BATCHES)
+    def test_a_loop_over_polls_makes_a_span_for_each_batch_that_holds_what_its_body_does(
+        self, traced: Traced, spans: Spans, topic: str
+    ) -> None:
+        self._send_together(traced, topic, 3)
+        producer, out = traced.producer(), f"{topic}-out"
+        batches: list[int] = []
+
+        def forward(records: list[Any]) -> None:
+            batches.append(len(records))
+            producer.send_without_waiting(out, b"value", partition=0)
+
+        traced.consumer(topic).each_batch(3, forward)
+        producer.flush()
+        assert [said[names.OFFSET] for said in traced.of_links(f"process {topic}", 3, inferred=True)] == [0, 1, 2]
+        processed = spans.wait(f"process {topic}", len(batches))
+        assert [attributes(span)[names.MESSAGE_COUNT] for span in processed] == batches
+        assert [attributes(span)[names.INFERRED] for span in processed] == [True] * len(batches)
+        assert [parent_id(span) for span in spans.wait(f"send {out}", len(batches))] == [
+            span_id(span) for span in processed
+        ]
+
+    def test_what_follows_the_last_record_of_a_loop_is_no_part_of_its_work(
+        self, traced: Traced, spans: Spans, producer: DrivenProducer, topic: str
+    ) -> None:
+        producer.send(topic, b"value", partition=0)
+        traced.consumer(topic).each(1, lambda _: None)
+        spans.one(f"process {topic}")
+        assert not trace.get_current_span().get_span_context().is_valid
+        producer.send(f"{topic}-after", b"value", partition=0)
+        assert parent_id(spans.one(f"send {topic}-after")) is None
+
+    def test_a_body_that_never_came_back_for_the_next_record_is_unfinished_and_no_success(
+        self, traced: Traced, spans: Spans, producer: DrivenProducer, topic: str
+    ) -> None:
+        producer.send(topic, b"value", partition=0)
+        consumer = traced.consumer(topic)
+        consumer.each(1, lambda _: None, comes_back=False)
+        assert f"process {topic}" not in spans.settled()
+        consumer.close()
+        found = attributes(spans.one(f"process {topic}"))
+        assert (found[names.INFERRED], found[names.UNFINISHED]) == (True, True)
+        assert not trace.get_current_span().get_span_context().is_valid
+
+    def test_a_body_that_raises_out_of_the_loop_is_unfinished_and_the_exception_goes_on(
+        self, traced: Traced, spans: Spans, producer: DrivenProducer, topic: str
+    ) -> None:
+        producer.send(topic, b"value", partition=0)
+        consumer, refusal = traced.consumer(topic), KeyError("price")
+
+        def refuse(_: Any) -> None:
+            raise refusal
+
+        with pytest.raises(KeyError) as raised:
+            consumer.each(1, refuse)
+        assert raised.value is refusal
+        consumer.close()
+        assert attributes(spans.one(f"process {topic}"))[names.UNFINISHED] is True
+
+    def test_what_the_program_says_of_its_processing_replaces_what_is_inferred(
+        self, traced: Traced, spans: Spans, producer: DrivenProducer, topic: str
+    ) -> None:
+        for _ in range(2):
+            producer.send(topic, b"value", partition=0)
+        consumer = traced.consumer(topic)
+
+        def work(record: Any) -> None:
+            with flowtrail.process(record):
+                pass
+
+        consumer.each(2, work)
+        consumer.close()
+        processed = spans.wait(f"process {topic}", 2)
+        assert [attributes(span)[names.OFFSET] for span in processed] == [0, 1]
+        assert [parent_id(span) for span in processed] == [None] * 2
+        assert not any(names.INFERRED in attributes(span) for span in processed)
+        assert spans.settled().count(f"process {topic}") == 2
+
+    # Forwarding
+
+    def test_a_record_that_is_sent_to_a_retry_topic_says_where_it_came_from_and_links_it(
+        self, traced: Traced, spans: Spans, producer: DrivenProducer, topic: str
+    ) -> None:
+        retries = f"{topic}-retry"
+        producer.send(topic, b"value", key=b"order-7", headers=[("colour", b"red")], partition=0)
+        (record,) = traced.polled(traced.consumer(topic))
+        with flowtrail.process(record):
+            producer.send(**flowtrail.retry_to(retries, record, KeyError("price")), partition=0)
+        (again,) = traced.polled(traced.consumer(retries))
+        with flowtrail.process(again):
+            pass
+        first, second = spans.one(f"send {topic}"), spans.one(f"send {retries}")
+        assert (traced.driver.key(again), traced.driver.value(again)) == (b"order-7", b"value")
+        assert traced.driver.headers(again)[0] == ("colour", b"red")
+        assert traced.carried(again) == [span_id(second)]
+        assert linked(second) == [span_id(first)]
+        found = attributes(spans.one(f"process {retries}"))
+        assert (found[names.ORIGINAL_TOPIC], found[names.ORIGINAL_PARTITION], found[names.ORIGINAL_OFFSET]) == (
+            topic,
+            "0",
+            0,
+        )
+        assert (found[names.DELIVERY_ATTEMPT], found[names.LAST_ERROR_TYPE]) == (2, "KeyError")
+
+    def test_a_dead_letter_keeps_where_the_event_lay_first(
+        self, traced: Traced, spans: Spans, producer: DrivenProducer, topic: str
+    ) -> None:
+        retries, letters = f"{topic}-retry", f"{topic}-dlq"
+        producer.send(topic, b"value", partition=0)
+        (record,) = traced.polled(traced.consumer(topic))
+        producer.send(**flowtrail.retry_to(retries, record), partition=0)
+        (again,) = traced.polled(traced.consumer(retries))
+        producer.send(**flowtrail.dead_letter_to(letters, again, ValueError("no price")), partition=0)
+        (letter,) = traced.polled(traced.consumer(letters))
+        with flowtrail.process(letter):
+            pass
+        found = attributes(spans.one(f"process {letters}"))
+        assert (found[names.ORIGINAL_TOPIC], found[names.LAST_ERROR_TYPE]) == (topic, "ValueError")
+        assert linked(spans.one(f"send {letters}")) == [span_id(spans.one(f"send {retries}"))]
 
     # Committing
 
@@ -664,6 +864,62 @@ class TracedClientContract(Contract):
         assert traced.consumer_does(commit) == theirs
         span = spans.one("commit")
         assert (span.status.status_code, attributes(span)[names.ERROR_TYPE]) == (StatusCode.ERROR, theirs.error)
+
+    @needs(Ability.AUTO_COMMIT)
+    def test_a_consumer_that_commits_by_itself_makes_a_span_that_says_so(
+        self, traced: Traced, spans: Spans, producer: DrivenProducer, topic: str
+    ) -> None:
+        producer.send(topic, b"value", partition=0)
+        consumer = traced.consumer(topic, group=f"{topic}-group", auto_commit_ms=50)
+        traced.polled(consumer)
+
+        def is_committed() -> bool:
+            consumer.poll(timeout_ms=10)
+            return f"commit {topic}" in spans.names()
+
+        wait_until(is_committed, "an automatic commit")
+        span = spans.named(f"commit {topic}")[0]
+        assert attributes(span)[names.AUTOMATIC] is True
+        assert _committed(span) == [(topic, "0", 1)]
+
+    @needs(Ability.COMMIT_ON_CLOSE)
+    def test_a_consumer_that_commits_while_it_is_closed_makes_a_span_that_says_so(
+        self, traced: Traced, spans: Spans, producer: DrivenProducer, topic: str
+    ) -> None:
+        producer.send(topic, b"value", partition=0)
+        consumer = traced.consumer(topic, group=f"{topic}-group", auto_commit_ms=60_000)
+        traced.polled(consumer)
+        assert f"commit {topic}" not in spans.settled()
+        consumer.close()
+        span = spans.one(f"commit {topic}")
+        assert attributes(span)[names.AUTOMATIC] is True
+        assert _committed(span) == [(topic, "0", 1)]
+
+    # What befalls a consumer
+
+    def test_a_seek_is_an_event_of_the_next_poll(
+        self, traced: Traced, spans: Spans, producer: DrivenProducer, topic: str
+    ) -> None:
+        producer.send(topic, b"value", partition=0)
+        consumer = traced.consumer(topic)
+        traced.polled(consumer)
+        consumer.seek(Place(topic, 0), 0)
+        traced.polled(consumer)
+        first, second = spans.wait(f"poll {topic}", 2)
+        assert _events(first) == []
+        assert _events(second) == [(names.SEEK_EVENT, {names.TOPIC: topic, names.PARTITION: "0", names.OFFSET: 0})]
+
+    @needs(Ability.BEGIN_OFFSETS)
+    def test_a_seek_to_the_beginning_says_that_it_is_one(
+        self, traced: Traced, spans: Spans, producer: DrivenProducer, topic: str
+    ) -> None:
+        producer.send(topic, b"value", partition=0)
+        consumer = traced.consumer(topic)
+        traced.polled(consumer)
+        consumer.seek_to_beginning(Place(topic, 0))
+        traced.polled(consumer)
+        ((name, said),) = _events(spans.wait(f"poll {topic}", 2)[1])
+        assert (name, said[names.SEEK_TO]) == (names.SEEK_EVENT, "beginning")
 
     # Transactions
 
@@ -866,7 +1122,204 @@ class TracedClientContract(Contract):
             pass
         for name in (f"poll {topic}", f"process {topic}"):
             assert [said[names.OFFSET] for said in traced.of_links(name, count)] == list(range(count))
-            assert sum(span.dropped_links for span in traced.spans.named(name)) == 0
+            assert not any(span.dropped_links for span in traced.spans.named(name))
+
+
+class TracedGroupContract(Contract):
+    """What takes a group whose members come and go, and a broker that knows of transactions when it is read."""
+
+    @pytest.fixture(params=["classic", "consumer"])
+    def new_protocol(self, request: pytest.FixtureRequest, driver: Driver) -> bool:
+        """Whether the group is of the new protocol (KIP-848, `group.protocol=consumer`)."""
+        is_new: bool = request.param == "consumer"
+        if is_new and Ability.NEW_PROTOCOL not in driver.can:
+            pytest.skip(f"{driver.name}: {driver.cannot[Ability.NEW_PROTOCOL]}")
+        return is_new
+
+    def test_members_that_join_and_leave_are_told_on_the_next_poll(
+        self, traced: Traced, spans: Spans, producer: DrivenProducer, topic: str, new_protocol: bool
+    ) -> None:
+        self._send_to_all(producer, topic)
+        with _Group(traced, topic, new_protocol) as group:
+            first = group.join()
+            group.wait_until(lambda: len(first.offsets) == 4, "one member has all")
+            assert sorted(_partitions(spans, names.ASSIGN_EVENT, first)) == ["0", "1", "2", "3"]
+            first.commit()  # else whoever gets a partition reads it from its beginning
+            second = group.join()
+            group.wait_until(lambda: len(first.owned) == len(second.owned) == 2, "two members share")
+            self._send_to_all(producer, topic)
+            group.wait_until(lambda: len(first.offsets) + len(second.offsets) == 8, "two members polled")
+            shared = {str(place.partition) for place in second.owned}
+            assert shared <= set(_partitions(spans, names.REVOKE_EVENT, first))
+            assert shared == set(_partitions(spans, names.ASSIGN_EVENT, second))
+            first.commit()
+            second.commit()
+            second.leave()
+            group.wait_until(lambda: len(first.owned) == 4, "one member has all again")
+            self._send_to_all(producer, topic)
+            group.wait_until(lambda: len(first.offsets) + len(second.offsets) == 12, "one member polled again")
+            assert shared <= set(_partitions(spans, names.ASSIGN_EVENT, first)[4:])
+
+    def test_each_record_is_on_one_poll_of_the_member_that_has_its_partition(
+        self, traced: Traced, spans: Spans, producer: DrivenProducer, topic: str, new_protocol: bool
+    ) -> None:
+        self._send_to_all(producer, topic)
+        with _Group(traced, topic, new_protocol) as group:
+            members = [group.join(), group.join()]
+            group.wait_until(lambda: all(len(each.last_offsets()) == 2 for each in members), "two members polled")
+        for member in members:
+            polls = _polls(spans, member)
+            said = [(each[names.PARTITION], each[names.OFFSET]) for span in polls for each in link_attributes(span)]
+            assert said == [(str(partition), offset) for _, partition, offset in member.offsets]
+        ids = [{attributes(span)[names.MEMBER_ID] for span in _polls(spans, member)} for member in members]
+        assert ids[0].isdisjoint(ids[1])
+
+    def test_a_commit_of_a_member_names_it_and_its_positions(
+        self, traced: Traced, spans: Spans, producer: DrivenProducer, topic: str, new_protocol: bool
+    ) -> None:
+        self._send_to_all(producer, topic)
+        with _Group(traced, topic, new_protocol) as group:
+            members = [group.join(), group.join()]
+            group.wait_until(lambda: all(len(each.last_offsets()) == 2 for each in members), "two members polled")
+            for member in members:
+                member.commit()
+            found = spans.wait(f"commit {topic}", 2)
+            for span, member in zip(found, members, strict=True):
+                assert _client_id(span) == member.client_id
+                assert attributes(span)[names.MEMBER_ID] in {
+                    attributes(poll)[names.MEMBER_ID] for poll in _polls(spans, member)
+                }
+                assert set(_committed(span)) == {
+                    (topic, str(partition), offset + 1) for partition, offset in member.last_offsets().items()
+                }
+
+    @needs(Ability.TRANSACTIONS)
+    def test_only_events_that_are_said_to_be_committed_reach_a_reader_of_committed_ones(
+        self, traced: Traced, spans: Spans, topic: str
+    ) -> None:
+        producer = traced.producer(transactional_id=f"{topic}-till")
+        for value, end in ((b"no", producer.abort_transaction), (b"yes", producer.commit_transaction)):
+            producer.begin_transaction()
+            producer.send(topic, value, partition=0)
+            end()
+        (record,) = traced.polled(traced.consumer(topic, reads_committed=True))
+        assert traced.driver.value(record) == b"yes"
+        aborted, committed = spans.wait(f"send {topic}", 2)
+        assert attributes(aborted)[names.TRANSACTION_OUTCOME] == ABORTED
+        assert attributes(committed)[names.TRANSACTION_OUTCOME] == COMMITTED
+        assert traced.carried(record) == [span_id(committed)]
+
+    @needs(Ability.TRANSACTIONS)
+    def test_the_offset_on_a_commit_in_a_transaction_is_the_groups_position(
+        self, traced: Traced, spans: Spans, producer: DrivenProducer, topic: str
+    ) -> None:
+        producer.send(topic, b"value", partition=0)
+        consumer = traced.consumer(topic, group=f"{topic}-group")
+        traced.polled(consumer)
+        relay = traced.producer(transactional_id=f"{topic}-relay")
+        relay.begin_transaction()
+        relay.send(f"{topic}-out", b"value", partition=0)
+        relay.send_offsets(consumer, {Place(topic, 0): 1})
+        relay.commit_transaction()
+        assert _committed(spans.one(f"commit {topic}")) == [(topic, "0", 1)]
+        wait_until(lambda: consumer.committed(Place(topic, 0)) == 1, "the group's position")
+
+    def _send_to_all(self, producer: DrivenProducer, topic: str) -> None:
+        for partition in range(4):
+            producer.send(topic, b"value", partition=partition)
+
+
+class _Member:
+    """A member of a group that polls in a thread, and on an event loop, of its own; and what it was told."""
+
+    def __init__(self, traced: Traced, topic: str, options: dict[str, Any]) -> None:
+        self.client_id = str(options["client_id"])
+        self.owned: set[Place] = set()
+        self.offsets: list[tuple[str, int, int]] = []
+        self._driver = type(traced.driver)(traced.driver.broker)
+        self._way = traced.way
+        self._options = ConsumerOptions(**options)
+        self._topic = topic
+        self._asked: SimpleQueue[Callable[[DrivenConsumer], None]] = SimpleQueue()
+        self._is_over = False
+        self._thread = ThreadPoolExecutor(max_workers=1)
+        self._finished = self._thread.submit(self._poll)
+
+    def last_offsets(self) -> dict[int, int]:
+        """The last offset that was polled of each partition that is owned now."""
+        last = {partition: offset for _, partition, offset in self.offsets}
+        return {place.partition: last[place.partition] for place in self.owned if place.partition in last}
+
+    def commit(self) -> None:
+        """Commit what was polled, between two polls."""
+        answered: Future[None] = Future()
+
+        def commit(consumer: DrivenConsumer) -> None:
+            consumer.commit()
+            answered.set_result(None)
+
+        self._asked.put(commit)
+        answered.result(TIMEOUT_S)
+
+    def check(self) -> None:
+        """Raise what its loop raised."""
+        if self._finished.done():
+            self._finished.result()
+
+    def leave(self) -> None:
+        """Close the consumer; again is harmless."""
+        self._is_over = True
+        self._finished.result(TIMEOUT_S)
+        self._thread.shutdown()
+
+    def _poll(self) -> None:
+        consumer = self._driver.make_consumer(self._way, self._options)
+        try:
+            consumer.subscribe(self._topic, self._gain, self._lose)
+            while not self._is_over:
+                self.offsets.extend(map(self._driver.coordinates, consumer.poll(timeout_ms=50)))
+                while not self._asked.empty():
+                    self._asked.get()(consumer)
+        finally:
+            consumer.close()
+            self._driver.close()
+
+    def _gain(self, places: list[Place]) -> None:
+        self.owned |= set(places)
+
+    def _lose(self, places: list[Place]) -> None:
+        self.owned -= set(places)
+
+
+class _Group:
+    """A group of a topic; leaving the block closes its members."""
+
+    def __init__(self, traced: Traced, topic: str, new_protocol: bool) -> None:
+        self._members: list[_Member] = []
+        self._traced = traced
+        self._topic = topic
+        self._options: dict[str, Any] = {"group": f"{topic}-group", "new_protocol": new_protocol, "heartbeat_ms": 100}
+
+    def __enter__(self) -> "_Group":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for member in self._members:
+            member.leave()
+
+    def join(self) -> _Member:
+        """Make a member that asks to join."""
+        options = {"client_id": f"picker-{len(self._members)}"} | self._options
+        self._members.append(_Member(self._traced, self._topic, options))
+        return self._members[-1]
+
+    def wait_until(self, condition: Callable[[], bool], what: str) -> None:
+        def holds() -> bool:
+            for member in self._members:
+                member.check()
+            return condition()
+
+        wait_until(holds, f"{what}: {[(member.owned, member.offsets) for member in self._members]}")
 
 
 class _Witness(Interceptor):
@@ -958,6 +1411,27 @@ def _committed(span: ReadableSpan) -> list[tuple[object, object, object]]:
     """The positions on a commit span: topic, partition, next offset."""
     said = [dict(event.attributes or {}) for event in span.events if event.name == names.COMMIT_EVENT]
     return [(each[names.TOPIC], each[names.PARTITION], each[names.COMMITTED_OFFSET]) for each in said]
+
+
+def _events(span: ReadableSpan) -> list[tuple[str, dict[str, Any]]]:
+    """What befell the consumer since the poll before, as a poll span tells it."""
+    return [(event.name, dict(event.attributes or {})) for event in span.events]
+
+
+def _polls(spans: Spans, member: _Member) -> list[ReadableSpan]:
+    """The spans of a member's polls, in the order in which they ended."""
+    names_of_polls = {name for name in spans.settled() if name.startswith("poll")}
+    return [span for name in names_of_polls for span in spans.named(name) if _client_id(span) == member.client_id]
+
+
+def _partitions(spans: Spans, event: str, member: _Member) -> list[str]:
+    """The partitions that events of a member's polls name, in the order in which they happened."""
+    happened = [each for span in _polls(spans, member) for each in _events(span)]
+    return [partition for name, said in happened if name == event for partition in said[names.PARTITION]]
+
+
+def _client_id(span: ReadableSpan) -> object:
+    return attributes(span)[names.CLIENT_ID]
 
 
 def _length_ms(span: ReadableSpan) -> float:

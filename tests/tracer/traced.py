@@ -4,7 +4,10 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple
 
+from opentelemetry.sdk.trace import ReadableSpan
+
 import flowtrail
+from flowtrail.tracer import attributes as names
 from flowtrail.tracer.spans import error_type
 
 from .drivers.driver import (
@@ -16,7 +19,7 @@ from .drivers.driver import (
     ProducerOptions,
     Way,
 )
-from .spans import Spans, link_attributes, wait_until
+from .spans import Spans, attributes, link_attributes, wait_until
 
 
 class Outcome(NamedTuple):
@@ -34,6 +37,7 @@ class Traced:
         self.way = way
         self.spans = spans
         self._opened = ExitStack()
+        self._pair: tuple[DrivenProducer, DrivenConsumer] | None = None
 
     def __enter__(self) -> "Traced":
         self.trace()
@@ -71,18 +75,11 @@ class Traced:
         consumer.assign(Place(topic, 0))
         return consumer
 
-    def member(
-        self,
-        topic: str,
-        on_assigned: Callable[[list[Place]], None] | None = None,
-        on_revoked: Callable[[list[Place]], None] | None = None,
-        **options: Any,
-    ) -> DrivenConsumer:
-        """A traced consumer that has asked to join its group; it becomes a member while it polls."""
-        consumer = self.driver.make_consumer(self.way, ConsumerOptions(**options))
-        self._opened.callback(consumer.close)
-        consumer.subscribe(topic, on_assigned, on_revoked)
-        return consumer
+    def made_once(self, topic: str) -> tuple[DrivenProducer, DrivenConsumer]:
+        """A producer, and a consumer of the topic: the same pair for every example of a test."""
+        if self._pair is None:
+            self._pair = self.producer(), self.consumer(topic)
+        return self._pair
 
     @contextmanager
     def once(self) -> Iterator["Traced"]:
@@ -138,11 +135,21 @@ class Traced:
             if name == "traceparent" and value is not None
         ]
 
-    def of_links(self, name: str, count: int) -> list[dict[str, object]]:
-        """What the links of all spans of a name say, once there are `count` of them."""
+    def processed(self, topic: str, count: int) -> list[ReadableSpan]:
+        """The first `count` spans of processing that the program itself asked for."""
+
+        def found() -> list[ReadableSpan]:
+            return [span for span in self.spans.named(f"process {topic}") if names.INFERRED not in attributes(span)]
+
+        wait_until(lambda: len(found()) >= count, f"{count} spans of processing, only {self.spans.names()}")
+        return found()
+
+    def of_links(self, name: str, count: int, *, inferred: bool = False) -> list[dict[str, object]]:
+        """What the links of all spans of a name say, once there are `count` of them; of processing, see `inferred`."""
 
         def found() -> list[dict[str, object]]:
-            return [said for span in self.spans.named(name) for said in link_attributes(span)]
+            spans = [span for span in self.spans.named(name) if (names.INFERRED in attributes(span)) == inferred]
+            return [said for span in spans for said in link_attributes(span)]
 
         wait_until(lambda: len(found()) >= count, f"{count} links of spans {name!r}, only {self.spans.names()}")
         return found()

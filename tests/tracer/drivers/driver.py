@@ -34,6 +34,7 @@ class Ability(enum.Enum):
     CLUSTER_ID = "the cluster's id, known without asking the broker"
     VALUE_SERIALIZER = "a serializer that the producer calls"
     AUTO_COMMIT = "a word when it commits by itself"
+    COMMIT_ON_CLOSE = "a word when it commits while it is closed"
     THREADS = "one producer for several threads"
 
 
@@ -84,7 +85,9 @@ class ConsumerOptions:
     # None: it does not commit by itself.
     auto_commit_ms: int | None = None
     reads_committed: bool = False
+    # The group of the new protocol, KIP-848: there the broker says how often members speak up.
     new_protocol: bool = False
+    heartbeat_ms: int | None = None
 
 
 class DrivenProducer(ABC):

@@ -157,7 +157,8 @@ class KafkaPython(Driver):
             value_serializer=None if options.value_serializer is None else _Serializer(options.value_serializer),
         )
         if options.delivery_timeout_ms is not None:
-            given |= {"request_timeout_ms": options.delivery_timeout_ms, "max_block_ms": options.delivery_timeout_ms}
+            limited = ("request_timeout_ms", "max_block_ms", "bootstrap_timeout_ms")
+            given |= dict.fromkeys(limited, options.delivery_timeout_ms)
         native = self.producer_class(way)(**given)
         if options.transactional_id is not None:
             native.init_transactions()
@@ -170,6 +171,7 @@ class KafkaPython(Driver):
             group_id=options.group,
             max_poll_records=options.most_records,
             auto_commit_interval_ms=options.auto_commit_ms,
+            heartbeat_interval_ms=options.heartbeat_ms,
             isolation_level="read_committed" if options.reads_committed else None,
             enable_auto_commit=options.auto_commit_ms is not None,
             consumer_timeout_ms=IDLE_MS,
