@@ -68,9 +68,25 @@ class Inferred:
 
     def begin(self, records: Sequence[Received], is_batch: bool) -> None:
         """Begin the work on what a poll returned; nothing for no records. `is_batch`: the poll was for several."""
+        if not self._is_on or not records or not CONFIGURATION.now.infer_processing:
+            return
         try:
-            if self._is_on and records and CONFIGURATION.now.infer_processing:
-                self._begin(records, is_batch)
+            outside = context.get_current()
+            if outside:  # most often there is nothing in it
+                if is_suppressed():
+                    return
+                if _WORK in outside:
+                    outside = _without_ended(outside)
+                    context.attach(_without_any(outside))
+            client = records[0].client
+            if client is not self._client:
+                self._meet(client)
+            spans, inside = TRACING.start_process(client, records, is_batch=is_batch, is_inferred=True)
+            work = _Work(self, spans, records, outside, id(inside))
+            # Nobody has it yet: adding the key in place saves a copy for every record.
+            dict.__setitem__(inside, _WORK, work)
+            self._in_hand[id(work)] = spans
+            context.attach(inside)
         except Exception as error:
             COUNTS.fail("inferred processing", "begin", error)
 
@@ -78,8 +94,9 @@ class Inferred:
         """The program came back for more: end well what it had in hand here. Nothing in hand is harmless."""
         try:
             current = context.get_current()
-            if _WORK in current:
-                self._end(current)
+            work = current.get(_WORK)
+            if work is not None:
+                self._end(current, work)  # type: ignore[arg-type]  # only works are put there
             if self._strays:
                 self._end_strays()
         except Exception as error:
@@ -116,24 +133,6 @@ class Inferred:
         if spans is not None:
             self._strays.append(_Stray(spans, work.thread, work.task))
 
-    def _begin(self, records: Sequence[Received], is_batch: bool) -> None:
-        outside = context.get_current()
-        if outside:  # most often there is nothing in it
-            if is_suppressed():
-                return
-            if _WORK in outside:
-                outside = _without_ended(outside)
-                context.attach(_without_any(outside))
-        client = records[0].client
-        if client is not self._client:
-            self._meet(client)
-        spans, inside = TRACING.start_process(client, records, is_batch=is_batch, is_inferred=True)
-        work = _Work(self, spans, records, outside, id(inside))
-        # Nobody has it yet: adding the key in place saves a copy for every record.
-        dict.__setitem__(inside, _WORK, work)
-        self._in_hand[id(work)] = spans
-        context.attach(inside)
-
     def _meet(self, client: Client) -> None:
         self._client = client
         self._clients.append(client)
@@ -141,12 +140,15 @@ class Inferred:
         if len(self._clients) > _MOST_CLIENTS:
             _BY_CLIENT.pop(id(self._clients.pop(0)), None)
 
-    def _end(self, current: Context) -> None:
-        work = _work_of(current)
-        while work is not None and work.owner is not self:
-            work = _work_of(work.outside)
-        spans = None if work is None else self._in_hand.pop(id(work), None)
-        _put_back(current)
+    def _end(self, current: Context, work: "_Work") -> None:
+        mine: _Work | None = work
+        while mine is not None and mine.owner is not self:
+            mine = _work_of(mine.outside)
+        spans = None if mine is None else self._in_hand.pop(id(mine), None)
+        if mine is work and work.inside_id == id(current):  # as nearly always
+            context.attach(_without_ended(work.outside) if work.outside else work.outside)
+        else:
+            _put_back(current)
         if spans is not None:
             self._lost_in_a_row = 0
             end_process(spans, None)

@@ -15,7 +15,7 @@ from flowtrail.tracer.clients.known import is_known
 from flowtrail.tracer.clients.methods import Replacement
 from flowtrail.tracer.clients.switch import Switch
 from flowtrail.tracer.counts import COUNTS
-from flowtrail.tracer.record import Polled
+from flowtrail.tracer.record import Polled, Received
 from flowtrail.tracer.tracing import CHAIN
 
 from . import coordinator
@@ -68,9 +68,9 @@ def poll(original: Callable[..., Any], consumer: Any, timeout_ms: Any, max_recor
     if polled and known is not None:
         try:
             client = known.client()
+            received: list[Received] = []
             for partition, records in polled.items():
-                polled[partition] = [receive(client, record) for record in records]
-            received = [received_of(record) for records in polled.values() for record in records]
+                polled[partition] = receive(client, records, received)
             CHAIN.consume(Polled(client, received, started_ns, known.take_events()))
             if update_offsets:
                 known.inferred.begin(received, True)

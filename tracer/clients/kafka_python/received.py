@@ -1,5 +1,6 @@
 """kafka-python's records as a traced consumer returns them: they know through which client they came."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from kafka.consumer.fetcher import ConsumerRecord as PlainRecord
@@ -28,28 +29,37 @@ class ConsumerRecord(PlainRecord):  # type: ignore[misc]  # kafka-python has no 
         return changed
 
 
-def receive(client: Client, record: Any) -> Any:
-    """Return a record that knows its client and its plain values (`received_of`). Another shape stays as it is."""
-    if type(record) is not PlainRecord:
-        return record  # a fetcher of the program's own
-    topic, partition, _, offset, timestamp_ms, _, key, value, headers, _, _, value_bytes, _ = record
-    key_schema, value_schema = schema_ids(key, value, headers)
-    found = tuple.__new__(ConsumerRecord, record)
-    found.flowtrail_client = client
-    found.flowtrail_received = Received(
-        client,
-        topic,
-        partition,
-        offset,
-        key,
-        timestamp_ms if timestamp_ms is not None and timestamp_ms >= 0 else None,
-        headers,
-        value is None if value_bytes is None else value_bytes < 0,
-        value_bytes if value_bytes is not None and value_bytes >= 0 else None,
-        None,
-        key_schema,
-        value_schema,
-    )
+def receive(client: Client, records: Sequence[Any], received: list[Received]) -> list[Any]:
+    """Return records that know their client and their plain values, and append these to `received`.
+
+    One of another shape (a fetcher of the program's own) stays as it is.
+    """
+    found: list[Any] = []
+    for record in records:
+        if type(record) is not PlainRecord:
+            found.append(record)
+            received.append(read_record(record))
+            continue
+        topic, partition, _, offset, timestamp_ms, _, key, value, headers, _, _, value_bytes, _ = record
+        key_schema, value_schema = schema_ids(key, value, headers)
+        known = tuple.__new__(ConsumerRecord, record)
+        known.flowtrail_client = client
+        known.flowtrail_received = plain = Received(
+            client,
+            topic,
+            partition,
+            offset,
+            key,
+            timestamp_ms if timestamp_ms is not None and timestamp_ms >= 0 else None,
+            [*headers] if headers else (),  # the list is the program's, which may add to it
+            value is None if value_bytes is None else value_bytes < 0,
+            value_bytes if value_bytes is not None and value_bytes >= 0 else None,
+            None,
+            key_schema,
+            value_schema,
+        )
+        found.append(known)
+        received.append(plain)
     return found
 
 
