@@ -7,24 +7,21 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 from opentelemetry import trace
-from opentelemetry.sdk.trace import Event, ReadableSpan, _Span
-from opentelemetry.trace import Link, SpanContext, Status, StatusCode, TraceFlags
-from opentelemetry.trace.span import TraceState
+from opentelemetry.trace import Link, SpanContext, Status, StatusCode
 
 from . import attributes as names
 from . import spans
-from .record import Client, Header, Received
+from .record import Client, Received
+from .sdk_span import begun, context_of
 from .shapes import Shape, shape_of
+from .under_way import SpanEvent
 
 if TYPE_CHECKING:
     from .deferring import Deferring
 
-# Key, whether it is a tombstone, the partition that was asked for, and headers to capture from.
-SendFacts: TypeAlias = tuple[object, bool, int | None, Sequence[Header] | None]
-SpanEvent: TypeAlias = tuple[str, Mapping[str, Any], int]
 
 _touching = threading.RLock()
 
@@ -61,10 +58,6 @@ class DeferredSpan(trace.Span):
         self._context: SpanContext | None = None
         self._touched: trace.Span | None = None
 
-    @property
-    def trace_state(self) -> TraceState | None:
-        return None if self.parent is None else self.parent.trace_state
-
     def describe(self) -> None:
         """Set `own`, `links` and `events` from the facts."""
 
@@ -73,32 +66,12 @@ class DeferredSpan(trace.Span):
         self.describe()
         return (self,)
 
-    def readable(self) -> ReadableSpan:
-        """Return the finished and described span as the SDK has it."""
-        return ReadableSpan(
-            name=self.shape.name,
-            context=self.get_span_context(),
-            parent=self.parent,
-            resource=self.deferring.resource,
-            attributes=self.shape.attributes | dict(self.own),
-            events=[Event(name, dict(attributes), at_ns) for name, attributes, at_ns in self.events],
-            links=self.links,
-            kind=self.shape.kind,
-            status=Status(StatusCode.UNSET),
-            start_time=self.start_ns,
-            end_time=self.end_ns,
-            instrumentation_info=self.deferring.tracer.instrumentation_info,
-            instrumentation_scope=self.deferring.scope,
-        )
-
     # What the API asks of a span
 
     def get_span_context(self) -> SpanContext:
         found = self._context
         if found is None:
-            self._context = found = SpanContext(
-                self.trace_id, self.span_id, False, TraceFlags(self.trace_flags), self.trace_state
-            )
+            self._context = found = context_of(self)
         return found
 
     @property
@@ -156,52 +129,9 @@ class DeferredSpan(trace.Span):
             if self.end_ns is not None:
                 return trace.NonRecordingSpan(self.get_span_context())
             self.describe()
-            tracer = self.deferring.tracer
-            real = _Span(
-                name=self.shape.name,
-                context=self.get_span_context(),
-                parent=self.parent,
-                sampler=tracer.sampler,
-                resource=tracer.resource,
-                attributes=self.shape.attributes | dict(self.own),
-                span_processor=tracer.span_processor,
-                kind=self.shape.kind,
-                links=self.links,
-                instrumentation_info=tracer.instrumentation_info,
-                limits=tracer._span_limits,
-                instrumentation_scope=tracer._instrumentation_scope,
-            )
-            real.start(self.start_ns)
-            for name, attributes, at_ns in self.events:
-                real.add_event(name, attributes, at_ns)
+            real = begun(self, self.deferring)
             self._touched = real
             return real
-
-
-class DeferredSend(DeferredSpan):
-    """A send. `client` and `facts` are set by who makes it, `partition`, `offset` and `schemas` by the answer.
-
-    `outcome` is the transaction's, if there was one.
-    """
-
-    client: Client
-    facts: SendFacts
-    partition: int | None = None
-    offset: int | None = None
-    schemas: tuple[str | None, str | None] | None = None
-    outcome: str | None = None
-
-    def describe(self) -> None:
-        own = spans.sent_attributes(*self.facts)
-        if self.partition is not None:
-            own[names.PARTITION] = str(self.partition)
-        if self.offset is not None:
-            own[names.OFFSET] = self.offset
-        if self.schemas is not None:
-            own |= spans.schema_attributes(*self.schemas)
-        if self.outcome is not None:
-            own[names.TRANSACTION_OUTCOME] = self.outcome
-        self.own = own
 
 
 class DeferredProcess(DeferredSpan):

@@ -25,7 +25,7 @@ from opentelemetry.trace.propagation import _SPAN_KEY
 
 from . import attributes as names
 from . import spans
-from .deferred_span import DeferredProcess, DeferredSend, DeferredSpan, SendFacts
+from .deferred_span import DeferredProcess, DeferredSpan
 from .export import CountingProcessor
 from .hand_over import HandOver
 from .origin import DEAD_LETTER_TO, RETRY_TO
@@ -117,45 +117,34 @@ class Deferring:
 
     # Operations
 
-    def start_send(self, sending: Sending, current: Context, topic: str, facts: SendFacts) -> bool:
-        """Note a send, and write its context into `sending.headers`."""
+    def start_send(self, sending: Sending, current: Context) -> bool:
+        """Note that a send begins, and write its context into `sending.headers`. Its facts are noted by the caller."""
         headers = sending.headers
         if _BAGGAGE_KEY in current or not is_w3c():
             return False
         if headers:
             for name, _ in headers:
-                if name in _TOLD or name.lower() in _TOLD:
+                if name in CONTEXT_NAMES or name.lower() in CONTEXT_NAMES:
                     return False
         parent = _parent(current)
         ids = self._ids
         if parent is None:
-            trace_id = ids.generate_trace_id()
-            flags = self._root_flags
+            trace_id, flags = ids.generate_trace_id(), self._root_flags
         else:
-            trace_id = parent.trace_id
-            flags = parent.trace_flags & _RANDOM
+            trace_id, flags = parent.trace_id, parent.trace_flags & _RANDOM
         span_id = ids.generate_span_id()
         if self._decide(trace_id, parent):
             flags |= 1
-            client = sending.client
-            span = DeferredSend(
-                self, shape_of(names.SEND, client, topic), trace_id, span_id, flags, parent, time.time_ns()
-            )
-            span.client, span.facts = client, facts
-            sending.span = span
+            sending.deferring = self
+            sending.trace_id = trace_id
+            sending.span_id = span_id
+            sending.trace_flags = flags
+            sending.parent = parent
+            sending.start_ns = time.time_ns()
         added: list[Header] = [("traceparent", b"00-%032x-%016x-%02x" % (trace_id, span_id, flags))]
         if parent is not None and parent.trace_state:
             added.append(("tracestate", parent.trace_state.to_header().encode("ascii")))
         sending.headers = [*headers, *added] if headers else added
-        return True
-
-    def finish_send(self, span: Span, sending: Sending, partition: int | None, offset: int | None) -> bool:
-        """Note where a record lies that went well; the span is still to be ended."""
-        if type(span) is not DeferredSend:
-            return False
-        span.partition, span.offset, span.schemas = partition, offset, sending.schemas
-        if sending.client is not span.client:  # it has met its cluster since
-            span.shape = shape_of(names.SEND, sending.client, span.shape.topic)
         return True
 
     def polled(self, current: Context, polled: Polled) -> bool:

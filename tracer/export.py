@@ -19,9 +19,9 @@ from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from .counts import Counts
-from .deferred_span import DeferredSpan
 from .drain import Drain
 from .otlp_template import template_of
+from .sdk_span import Described, readable
 
 _log = logging.getLogger("flowtrail.tracer")
 
@@ -40,7 +40,7 @@ EXPORTER_LOGGERS = (
 class Noted(Protocol):
     """What the fast path puts into a queue: one span, or what several will be made of."""
 
-    def described(self) -> Sequence[DeferredSpan]: ...
+    def described(self) -> Sequence[Described]: ...
 
 
 class CountingProcessor(SpanProcessor):
@@ -132,14 +132,14 @@ class CountingProcessor(SpanProcessor):
             if noted and self._export_template is not None:
                 is_sent = self._export_template(noted, ready)
             else:
-                ready += [span.readable() for span in noted]
+                ready += [readable(span, deferring) for span in noted if (deferring := span.deferring) is not None]
                 is_sent = self._exporter.export(ready) is SpanExportResult.SUCCESS
         except Exception as error:
             is_sent = False
             self._hush.last = f"{type(error).__name__}: {error}"
         self._settle(is_sent=is_sent)
 
-    def _described(self, noted: Noted) -> Sequence[DeferredSpan]:
+    def _described(self, noted: Noted) -> Sequence[Described]:
         try:
             return noted.described()
         except Exception as error:

@@ -11,6 +11,7 @@ from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor, Synchrono
 from .counts import COUNTS
 from .drain import Drain
 from .export import Noted
+from .sdk_span import readable
 
 QUEUE_SIZE: Final = 2048
 BATCH_SIZE: Final = 512
@@ -79,8 +80,10 @@ class HandOver(SpanProcessor):
             described = noted.described()
             COUNTS.note(len(described) - 1)
             for span in described:
-                readable = span.readable()
+                if span.deferring is None:
+                    continue
+                finished = readable(span, span.deferring)
                 for processor in self._multiple._span_processors:
                     if processor is not self:
-                        processor.on_end(readable)
+                        processor.on_end(finished)
             COUNTS.export(len(described))

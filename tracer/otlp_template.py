@@ -26,7 +26,7 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, SpanContext, SpanKind
 
 from .counts import COUNTS
-from .deferred_span import DeferredSpan
+from .sdk_span import Described
 from .shapes import Shape
 
 # opentelemetry.proto.trace.v1.Span.SpanKind
@@ -57,7 +57,7 @@ _LINK_FLAGS: Final = b"\x35\x00\x01\x00\x00"
 _LINK_FLAGS_REMOTE: Final = b"\x35\x00\x03\x00\x00"
 
 
-def template_of(exporter: Any) -> Callable[[Sequence[DeferredSpan], Sequence[ReadableSpan]], bool] | None:
+def template_of(exporter: Any) -> Callable[[Sequence[Described], Sequence[ReadableSpan]], bool] | None:
     """Return what sends noted spans, and the SDK's own beside them, through an OTLP/HTTP exporter in one request.
 
     It says whether that went well. None for any other exporter, and for one whose inside is not as it is known here.
@@ -68,10 +68,12 @@ def template_of(exporter: Any) -> Callable[[Sequence[DeferredSpan], Sequence[Rea
     if not callable(getattr(client, "export", None)):
         return None
 
-    def send(noted: Sequence[DeferredSpan], ready: Sequence[ReadableSpan]) -> bool:
+    def send(noted: Sequence[Described], ready: Sequence[ReadableSpan]) -> bool:
         if exporter._shutdown:
             return False
         deferring = noted[0].deferring
+        if deferring is None:
+            return False
         # Requests one after the other are one request: repeated fields add up.
         data = encode(noted, deferring.resource, deferring.scope)
         if ready:
@@ -81,7 +83,7 @@ def template_of(exporter: Any) -> Callable[[Sequence[DeferredSpan], Sequence[Rea
     return send
 
 
-def encode(spans: Iterable[DeferredSpan], resource: Resource, scope: InstrumentationScope) -> bytes:
+def encode(spans: Iterable[Described], resource: Resource, scope: InstrumentationScope) -> bytes:
     """Return an ExportTraceServiceRequest; without spans it is empty, and no bytes at all. Spans must be described."""
     encoded = b"".join([_field(0x12, _span(span)) for span in spans])
     if not encoded:
@@ -89,7 +91,7 @@ def encode(spans: Iterable[DeferredSpan], resource: Resource, scope: Instrumenta
     return _field(0x0A, _resource(resource) + _field(0x12, _scope(scope) + encoded))
 
 
-def _span(span: DeferredSpan) -> bytes:
+def _span(span: Described) -> bytes:
     shape, trace_id, parent = span.shape, span.trace_id, span.parent
     if parent is None:
         parts = [

@@ -23,6 +23,7 @@ from .interceptor import Chain
 from .origin import forwarded_attributes
 from .record import Client, Committed, Polled, Received, Unacknowledged
 from .schema_ids import schema_id, schema_ids
+from .sdk_span import begun
 from .shapes import Shape, shape_of
 from .under_way import Sending, Transaction
 
@@ -75,18 +76,23 @@ class Tracing:
         if _is_suppressed(current) or (now.excluded_topics and topic is not None and now.is_excluded(topic)):
             return
         given = sending.headers
+        sending.topic = topic
         schemas = (schema_id(key), schema_id(value)) if given is None else schema_ids(key, value, given)
         if schemas != _NO_SCHEMAS:
             sending.schemas = schemas
-        facts = key, value is None, partition, given if now.capture_headers else None
         fast = self._fast()
-        if fast is not None and fast.start_send(sending, current, topic, facts):
+        if fast is not None and fast.start_send(sending, current):
+            sending.key = key
+            sending.is_tombstone = value is None
+            sending.partition = partition
+            sending.captured = given if now.capture_headers else None
             return
         found = headers.read(given).context
         there = trace.get_current_span(found).get_span_context()
+        own = spans.sent_attributes(key, value is None, partition, given if now.capture_headers else None)
         span = self._start(
             shape_of(names.SEND, sending.client, topic),
-            spans.sent_attributes(*facts) | forwarded_attributes(given, topic),
+            own | forwarded_attributes(given, topic),
             links=[Link(there)] if there.is_valid else (),
         )
         sending.headers = headers.write(given, trace.set_span_in_context(span), received=_received(current))
@@ -94,33 +100,37 @@ class Tracing:
 
     def address(self, sending: Sending, topic: str, partition: int | None) -> None:
         """Name the topic of a send that was begun without one; its sampler has not seen it."""
-        span = sending.span
-        if span is None:
-            return
         if CONFIGURATION.now.is_excluded(topic):
-            sending.span = None  # never ended, and so never exported
-        elif hasattr(type(span), "shape"):
-            span.shape = shape_of(names.SEND, sending.client, topic)  # type: ignore[attr-defined]
-        else:
-            span.update_name(spans.span_name(names.SEND, topic))
-            span.set_attribute(names.TOPIC, topic)
+            sending.discard()
+        sending.topic = topic
+        if sending.span is not None:
+            sending.span.update_name(spans.span_name(names.SEND, topic))
+            sending.span.set_attribute(names.TOPIC, topic)
 
     def finish_send(
         self, sending: Sending, partition: int | None, offset: int | None, error: BaseException | None
     ) -> None:
-        span, sending.span = sending.span, None
-        if span is None:
-            return
-        deferring = self._deferring
-        if error is None and deferring is not None and deferring.finish_send(span, sending, partition, offset):
-            pass
-        else:
+        deferring, span = sending.deferring, sending.span
+        if deferring is not None:
+            sending.answered(partition, offset)
+            if error is None:
+                if sending.transaction is None:
+                    deferring.put(sending)
+                else:
+                    _hold(sending.transaction, sending)
+                return
+            sending.described()
+            span = begun(sending, deferring)
+        elif span is not None:
             schemas = spans.schema_attributes(*(sending.schemas or _NO_SCHEMAS))
             span.set_attributes(spans.acknowledged_attributes(sending.client, partition, offset) | schemas)
-            if isinstance(error, Unacknowledged):
-                span.add_event(names.UNACKNOWLEDGED_EVENT)
-            else:
-                _set_error(span, error)
+        else:
+            return
+        sending.discard()
+        if isinstance(error, Unacknowledged):
+            span.add_event(names.UNACKNOWLEDGED_EVENT)
+        else:
+            _set_error(span, error)
         if sending.transaction is None:
             span.end()
         else:
@@ -142,7 +152,7 @@ class Tracing:
         span, transaction.span = transaction.span, None
         held, transaction.held = transaction.held, deque()
         for sent, ended_ns in held:
-            _end_in_transaction(sent, ended_ns, outcome)
+            _end_in_transaction(sent, ended_ns, transaction)
         if span is not None:
             span.set_attribute(names.TRANSACTION_OUTCOME, outcome)
             _set_error(span, error)
@@ -314,26 +324,29 @@ def _received(current: Context) -> list[SpanContext]:
     return [each for each in found if each.is_valid]
 
 
-def _hold(transaction: Transaction, span: Span) -> None:
+def _hold(transaction: Transaction, sent: Span | Sending) -> None:
     """Keep an answered send until its transaction has an outcome; one that has it already ends at once."""
     ended_ns = time.time_ns()
     if transaction.outcome is not None:
-        _end_in_transaction(span, ended_ns, transaction.outcome)
+        _end_in_transaction(sent, ended_ns, transaction)
         return
-    transaction.held.append((span, ended_ns))
+    transaction.held.append((sent, ended_ns))
     if len(transaction.held) > MOST_HELD:
-        oldest, its_end_ns = transaction.held.popleft()
-        if transaction.id is not None:
-            oldest.set_attribute(names.TRANSACTIONAL_ID, transaction.id)
-        oldest.end(its_end_ns)
+        _end_in_transaction(*transaction.held.popleft(), transaction)
 
 
-def _end_in_transaction(span: Span, ended_ns: int, outcome: str) -> None:
-    if hasattr(type(span), "outcome"):  # only noted: to set an attribute would make it a whole span
-        span.outcome = outcome  # type: ignore[attr-defined]
-    else:
-        span.set_attribute(names.TRANSACTION_OUTCOME, outcome)
-    span.end(ended_ns)
+def _end_in_transaction(sent: Span | Sending, ended_ns: int, transaction: Transaction) -> None:
+    """End a send with the outcome; with the transaction's id where there is none yet."""
+    if isinstance(sent, Sending):
+        sent.outcome = transaction.outcome
+        if sent.deferring is not None:
+            sent.deferring.put(sent)
+        return
+    if transaction.outcome is not None:
+        sent.set_attribute(names.TRANSACTION_OUTCOME, transaction.outcome)
+    elif transaction.id is not None:
+        sent.set_attribute(names.TRANSACTIONAL_ID, transaction.id)
+    sent.end(ended_ns)
 
 
 def _set_error(span: Span, error: BaseException | None) -> None:

@@ -6,23 +6,79 @@ record.
 
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from .record import Client, Committed, Outgoing
+from opentelemetry.trace import Link
+
+from . import attributes as names
+from . import spans
+from .record import Client, Committed, Header, Outgoing
+from .shapes import Shape, shape_of
 
 if TYPE_CHECKING:
-    from opentelemetry.trace import Span
+    from opentelemetry.trace import Span, SpanContext
+
+    from .deferring import Deferring
+
+SpanEvent: TypeAlias = tuple[str, Mapping[str, Any], int]
 
 
 class Sending:
-    """A record from `send` to its answer.
+    """A record from `send` to its answer, and on the fast path its span as well.
 
     `headers` are what is to be sent: the very object that the program gave when nothing is to be changed.
     `outgoing` is for interceptors of the program, None when there was none at the send. `schemas` are the ids of key
     and value as soon as their bytes are known, None when neither has one.
+
+    The span is the SDK's (`span`), or only noted here (`deferring` is set then, and what stands in the second row of
+    slots), or there is none. One object for all: what lives from the send to the export is what the garbage collector
+    goes through again and again.
     """
 
-    __slots__ = ("client", "headers", "is_answered", "outgoing", "schemas", "span", "transaction")
+    __slots__ = (
+        "captured",
+        "client",
+        "deferring",
+        "end_ns",
+        "headers",
+        "is_answered",
+        "is_tombstone",
+        "key",
+        "offset",
+        "outcome",
+        "outgoing",
+        "own",
+        "parent",
+        "partition",
+        "schemas",
+        "shape",
+        "span",
+        "span_id",
+        "start_ns",
+        "topic",
+        "trace_flags",
+        "trace_id",
+        "transaction",
+    )  # fmt: skip
+
+    # A send has neither when it went well.
+    links: Sequence[Link] = ()
+    events: Sequence[SpanEvent] = ()
+
+    if TYPE_CHECKING:
+        topic: str
+        key: object
+        is_tombstone: bool
+        captured: Sequence[Header] | None
+        trace_id: int
+        span_id: int
+        trace_flags: int
+        parent: SpanContext | None
+        start_ns: int
+        end_ns: int
+        shape: Shape
+        own: spans.Attributes
 
     def __init__(self, client: Client, headers: Any, transaction: "Transaction | None" = None) -> None:
         self.client = client
@@ -32,6 +88,37 @@ class Sending:
         self.span: Span | None = None
         self.schemas: tuple[str | None, str | None] | None = None
         self.is_answered = False
+        self.deferring: Deferring | None = None
+        self.partition: int | None = None
+        self.offset: int | None = None
+        self.outcome: str | None = None
+
+    def discard(self) -> None:
+        """Have no span: the record is never sent, or not to be traced."""
+        self.span = self.deferring = None
+
+    def answered(self, partition: int | None, offset: int | None) -> None:
+        """Note where the record lies; nothing of the program's is kept longer."""
+        if partition is not None:
+            self.partition = partition
+        self.offset = offset
+        self.end_ns = time.time_ns()
+        self.headers = self.outgoing = None
+
+    def described(self) -> Sequence["Sending"]:
+        """Say what was noted: sets `shape` and `own`. Needs `answered` before, but for its times."""
+        self.shape = shape_of(names.SEND, self.client, self.topic)
+        own = spans.sent_attributes(self.key, self.is_tombstone, self.partition, self.captured)
+        if self.offset is not None:
+            own[names.OFFSET] = self.offset
+        if self.schemas is not None:
+            own |= spans.schema_attributes(*self.schemas)
+        if self.outcome is not None:
+            own[names.TRANSACTION_OUTCOME] = self.outcome
+        elif self.transaction is not None and self.transaction.id is not None:
+            own[names.TRANSACTIONAL_ID] = self.transaction.id
+        self.own = own
+        return (self,)
 
 
 class Transaction:
@@ -49,6 +136,6 @@ class Transaction:
         self.span: Span | None = None
         self.outcome: str | None = None
         # Ended, but for saying so: span and end (ns since the epoch).
-        self.held: deque[tuple[Span, int]] = deque()
+        self.held: deque[tuple[Span | Sending, int]] = deque()
         # Positions that the transaction commits for consumer groups.
         self.offsets: list[Committed] = []

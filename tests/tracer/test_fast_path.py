@@ -39,6 +39,7 @@ from flowtrail.tracer.interceptor import ABORTED, Chain
 from flowtrail.tracer.otlp_template import encode
 from flowtrail.tracer.record import Client, Committed, Event, Header, Polled, Received
 from flowtrail.tracer.samplers import decider
+from flowtrail.tracer.sdk_span import readable
 from flowtrail.tracer.tracing import Tracing, end_process
 
 from .spans import wait_until
@@ -114,8 +115,9 @@ class Watching(SpanProcessor):
 def send(tracing: Tracing, headers: Sequence[Header] | None = None, *, error: Exception | None = None) -> list[Header]:
     chain = Chain(last=tracing)
     sending = chain.send(CLIENT, "orders", b"key", b"value", headers)
+    sent = list(sending.headers or ())
     chain.acknowledge(sending, None if error else 3, None if error else 42, error=error)
-    return list(sending.headers or ())
+    return sent
 
 
 def received(number: int = 1, headers: Sequence[Header] = (), **facts: object) -> list[Received]:
@@ -212,7 +214,7 @@ def test_a_sampler_of_the_sdk_decides_as_it_would_itself(
     around = Context() if there is None else trace.set_span_in_context(NonRecordingSpan(there), Context())
     decide = decider(sampler)
     assert decide is not None
-    assert decide(trace_id, there) is sampler.should_sample(around, trace_id, "send orders").decision.is_sampled()
+    assert decide(trace_id, there) is sampler.should_sample(around, trace_id, "send orders").decision.is_sampled()  # type: ignore[no-untyped-call]
 
 
 def test_a_trace_that_is_not_sampled_is_carried_on_unsampled_and_makes_no_span(make: Callable[..., Made]) -> None:
@@ -223,7 +225,7 @@ def test_a_trace_that_is_not_sampled_is_carried_on_unsampled_and_makes_no_span(m
         provider.force_flush()
         assert keeping.ended == []
     assert sent[0][:3] == sent[1][:3]  # polls draw their ids later
-    assert all(value.endswith(b"-02") for ((_, value),) in sent[0][:1])
+    assert (sent[0][0][0][1] or b"").endswith(b"-02")
 
 
 class Named(Sampler):
@@ -528,7 +530,7 @@ def test_the_template_encodes_as_the_stock_encoder_does(
         deferring.leave()
         provider.shutdown()
     ours = ExportTraceServiceRequest.FromString(encode(spans, deferring.resource, deferring.scope))
-    theirs = encode_spans([span.readable() for span in spans])
+    theirs = encode_spans([readable(span, deferring) for span in spans])
     assert ours == theirs
 
 
