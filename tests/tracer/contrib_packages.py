@@ -25,7 +25,7 @@ def folder() -> Path:
     """
     found = CACHE / hashlib.sha256("\n".join(REQUIREMENTS).encode()).hexdigest()[:12]
     if not (found / "complete").exists():
-        install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--upgrade", "--target", found]
+        install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--upgrade", "--target", str(found)]
         subprocess.run([*install, *REQUIREMENTS], check=True)
         (found / "complete").touch()
     return found
