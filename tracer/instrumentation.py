@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger("flowtrail.tracer")
 
 # Each library by the module that its programs import, and the folder that traces it.
-_FOLDERS: Final = {"kafka": "kafka_python", "confluent_kafka": "confluent"}
+_FOLDERS: Final = {"kafka": "kafka_python", "confluent_kafka": "confluent", "aiokafka": "aiokafka"}
 _NONE_INSTALLED: Final = "no Kafka client is installed: pip install 'kafka-python>=3.0.12' crc32c"
 
 _lock = threading.Lock()

@@ -6,7 +6,8 @@ confluent.py      confluent-kafka
 aiokafka.py       aiokafka, with the event loop that it needs
 """
 
+from .aiokafka import Aiokafka
 from .driver import Driver
 from .kafka_python import KafkaPython
 
-DRIVERS: tuple[type[Driver], ...] = (KafkaPython,)
+DRIVERS: tuple[type[Driver], ...] = (KafkaPython, Aiokafka)
