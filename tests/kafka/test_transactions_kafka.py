@@ -34,7 +34,7 @@ def topic() -> str:
 def fenced(spans: Spans, kafka: KafkaBroker, topic: str) -> Iterator[Any]:
     """A producer in the midst of a transaction, whose successor has just come."""
     options = {"bootstrap_servers": kafka.bootstrap_servers, "transactional_id": topic}
-    producer = KafkaProducer(**options)
+    producer: Any = KafkaProducer(**options)
     producer.init_transactions()
     producer.begin_transaction()
     producer.send(topic, b"value", partition=0).get(TIMEOUT_S)

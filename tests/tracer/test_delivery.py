@@ -61,6 +61,18 @@ def test_a_delivery_that_fails_is_an_error_and_the_future_says_the_same(spans: S
         assert names.OFFSET not in attributes(span)
 
 
+@pytest.mark.parametrize("has_one_call", [True, False])
+def test_an_answer_is_told_whichever_way_the_client_takes_callbacks(
+    spans: Spans, broker: EmbeddedBroker, monkeypatch: pytest.MonkeyPatch, has_one_call: bool
+) -> None:
+    monkeypatch.setattr("flowtrail.tracer.clients.kafka_python.producer._HAS_ONE_CALL", has_one_call)
+    with producer_of(broker) as producer:
+        stored = producer.send("orders", b"value", partition=0).get(TIMEOUT_S)
+        span = spans.one("send orders")
+        assert not known_of(producer).unanswered
+    assert attributes(span)[names.OFFSET] == stored.offset
+
+
 def test_a_topic_that_is_not_known_in_time_is_an_error(spans: Spans, broker: EmbeddedBroker) -> None:
     with producer_of(broker, max_block_ms=100) as producer:
         broker.close()
