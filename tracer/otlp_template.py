@@ -25,6 +25,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, SpanContext, SpanKind
 
+from .attributes import PARTITION
 from .counts import COUNTS
 from .sdk_span import Described
 from .shapes import Shape
@@ -45,6 +46,8 @@ _LOW: Final = (1 << 64) - 1
 _TIMES: Final = Struct("<BQBQ6s").pack
 _FIXED64: Final = Struct("<BQ").pack
 _DOUBLE: Final = Struct("<Bd").pack
+# A text of fewer bytes has a length of one byte, and so have the messages around it but the outermost.
+_SHORT: Final = 100
 # Each seven bits as the last byte of a varint, and as one that is followed by more.
 _ONE: Final = [bytes((group,)) for group in range(0x80)]
 _MORE: Final = [bytes((group | 0x80,)) for group in range(0x80)]
@@ -139,30 +142,26 @@ def _attributes(tag: int, attributes: Mapping[str, Any]) -> bytes:
     encoded = []
     for name, value in attributes.items():
         try:
-            encoded.append(_attribute(tag, name, value))
+            if type(value) is int:
+                number = _varint(value) if 0 <= value <= _MOST else _negative(value)
+                body = b"%b\x12%b\x18%b" % (_name(name), _ONE[len(number) + 1], number)
+            elif name == PARTITION:
+                encoded.append(_partition(tag, value))
+                continue
+            elif type(value) is str and len(text := value.encode()) < _SHORT:
+                body = b"%b\x12%b\x0a%b%b" % (_name(name), _ONE[len(text) + 2], _ONE[len(text)], text)
+            else:
+                body = _name(name) + _field(0x12, _value(value))
+            encoded.append(_field(tag, body))
         except (TypeError, ValueError) as error:
             COUNTS.fail("attribute", name, error)
     return b"".join(encoded)
 
 
-def _attribute(tag: int, name: str, value: Any) -> bytes:
-    """A KeyValue as the field `tag`."""
-    if type(value) is str:
-        if len(value) < 16:
-            return _short(tag, name, value)
-        encoded = value.encode()
-        length = len(encoded)
-        if length < 100:
-            body = b"%b\x12%b\x0a%b%b" % (_name(name), _ONE[length + 2], _ONE[length], encoded)
-            length = len(body)
-            return b"%b%b%b" % (_ONE[tag], _ONE[length] if length < 0x80 else _varint(length), body)
-    return _field(tag, _name(name) + _field(0x12, _value(value)))
-
-
-# Partitions, topics and the like come again and again, and so do some keys.
-@functools.lru_cache(maxsize=4096)
-def _short(tag: int, name: str, value: str) -> bytes:
-    return _field(tag, _name(name) + _field(0x12, _value(value)))
+# Of the attributes that differ from record to record, only this one has few values.
+@functools.lru_cache(maxsize=1024)
+def _partition(tag: int, value: str) -> bytes:
+    return _field(tag, _name(PARTITION) + _field(0x12, _value(value)))
 
 
 @functools.lru_cache(maxsize=512)
@@ -172,25 +171,20 @@ def _name(name: str) -> bytes:
 
 def _value(value: Any) -> bytes:
     """An AnyValue. Raises TypeError or ValueError for what is no attribute's value."""
-    kind = type(value)
-    if kind is int:
-        if 0 <= value <= _MOST:
-            return b"\x18" + _varint(value)
-        if -_MOST <= value + 1 <= 0:
-            return b"\x18" + _varint(value + (1 << 64))
-        raise ValueError(f"{value} is no 64-bit number")
-    if kind is str:
-        return _text(0x0A, value)
     match value:
         case bool():
             return b"\x10\x01" if value else b"\x10\x00"
+        case str():
+            return _text(0x0A, value)
+        case int():
+            return b"\x18" + (_varint(value) if 0 <= value <= _MOST else _negative(value))
         case float():
             return _DOUBLE(0x21, value)
         case bytes():
             return _field(0x3A, value)
         case Sequence():
             return _field(0x2A, b"".join([_field(0x0A, _value(each)) for each in value]))
-    raise TypeError(f"{kind.__name__} is no attribute's value")
+    raise TypeError(f"{type(value).__name__} is no attribute's value")
 
 
 def _text(tag: int, text: str) -> bytes:
@@ -210,13 +204,33 @@ def _varint(number: int) -> bytes:
     if number < 0x4000:
         return _MORE[number & 0x7F] + _ONE[number >> 7]
     if number < 0x200000:
-        return _MORE[number & 0x7F] + _MORE[number >> 7 & 0x7F] + _ONE[number >> 14]
+        return b"%b%b%b" % (_MORE[number & 0x7F], _MORE[number >> 7 & 0x7F], _ONE[number >> 14])
+    if number < 0x10000000:
+        return b"%b%b%b%b" % (
+            _MORE[number & 0x7F],
+            _MORE[number >> 7 & 0x7F],
+            _MORE[number >> 14 & 0x7F],
+            _ONE[number >> 21],
+        )
+    return _long_varint(number)
+
+
+# Timestamps: the records of a poll share them.
+@functools.lru_cache(maxsize=256)
+def _long_varint(number: int) -> bytes:
     groups = []
     while number >= 0x80:
         groups.append(_MORE[number & 0x7F])
         number >>= 7
     groups.append(_ONE[number])
     return b"".join(groups)
+
+
+def _negative(number: int) -> bytes:
+    """A negative number in two's complement. Raises ValueError for what has no 64 bits."""
+    if -(1 << 63) <= number < 0:
+        return _long_varint(number + (1 << 64))
+    raise ValueError(f"{number} is no 64-bit number")
 
 
 @functools.lru_cache(maxsize=8)

@@ -3,6 +3,7 @@
 https://www.w3.org/TR/trace-context/#traceparent-header
 """
 
+import functools
 import re
 from collections.abc import Sequence
 from typing import Final
@@ -31,11 +32,20 @@ def read_spans(given: Sequence[Header]) -> tuple[SpanContext | None, tuple[SpanC
         else:
             if value is None:
                 return None, ()
-            found = _VERSION_0(value)
-            if found is not None:
-                trace_id, span_id, flags = found.groups()
-                context = SpanContext(int(trace_id, 16), int(span_id, 16), True, _FLAGS[int(flags, 16)])
+            context = _context(value)
+            if context is not None:
                 return (context if context.is_valid else None), ()
     carried = headers.read(given)
     context = get_current_span(carried.context).get_span_context()
     return (context if context.is_valid else None), carried.others
+
+
+# A record is polled and then processed: within as many others it is read once.
+@functools.lru_cache(maxsize=2048)
+def _context(value: bytes) -> SpanContext | None:
+    """Return what a plain `traceparent` says, valid or not; None when it is not plain."""
+    found = _VERSION_0(value)
+    if found is None:
+        return None
+    trace_id, span_id, flags = found.groups()
+    return SpanContext(int(trace_id, 16), int(span_id, 16), True, _FLAGS[int(flags, 16)])
