@@ -6,8 +6,8 @@ The program may hold one (`with process(record) as span`): as soon as it touches
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from types import MappingProxyType, TracebackType
+from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry import trace
 from opentelemetry.trace import Link, SpanContext, Status, StatusCode
@@ -23,19 +23,28 @@ if TYPE_CHECKING:
     from .deferring import Deferring
 
 
+_NOTHING: Final = MappingProxyType[str, Any]({})
 _touching = threading.RLock()
 
+# The API's class has no slots, and a dictionary for each span is one more thing for the garbage collector. What is
+# registered with it counts as its subclass too.
+if TYPE_CHECKING:
+    _Span = trace.Span
+else:
+    _Span = object
 
-class DeferredSpan(trace.Span):
+
+class DeferredSpan(_Span):
     """A span as ids and times.
 
     `parent` is valid or None; `end_ns` is None until it ends. `own` (attributes beside the shape's), `links` and
     `events` (name, attributes, ns since the epoch) stand once `describe` was called.
     """
 
-    own: Mapping[str, Any] = MappingProxyType({})
-    links: Sequence[Link] = ()
-    events: Sequence[SpanEvent] = ()
+    __slots__ = (
+        "_context", "_touched", "deferring", "end_ns", "events", "links", "own", "parent", "shape", "span_id",
+        "start_ns", "trace_flags", "trace_id",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -55,6 +64,9 @@ class DeferredSpan(trace.Span):
         self.parent = parent
         self.start_ns = start_ns
         self.end_ns: int | None = None
+        self.own: Mapping[str, Any] = _NOTHING
+        self.links: Sequence[Link] = ()
+        self.events: Sequence[SpanEvent] = ()
         self._context: SpanContext | None = None
         self._touched: trace.Span | None = None
 
@@ -77,6 +89,17 @@ class DeferredSpan(trace.Span):
     @property
     def context(self) -> SpanContext:
         return self.get_span_context()
+
+    def __enter__(self) -> trace.Span:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if error is not None and self.is_recording():
+            self._touch().__exit__(kind, error, traceback)
+        else:
+            self.end()
 
     def is_recording(self) -> bool:
         return self.end_ns is None if self._touched is None else self._touched.is_recording()
@@ -134,19 +157,31 @@ class DeferredSpan(trace.Span):
             return real
 
 
+trace.Span.register(DeferredSpan)
+
+
 class DeferredProcess(DeferredSpan):
     """Processing. All is set by who makes it: at least one record, and `also`, further attributes."""
 
-    client: Client
-    records: Sequence[Received]
-    is_batch: bool
-    also: spans.Attributes
+    __slots__ = ("also", "client", "is_batch", "records")
+
+    if TYPE_CHECKING:
+        client: Client
+        records: Sequence[Received]
+        is_batch: bool
+        also: spans.Attributes
 
     def describe(self) -> None:
         self.described()
 
     def described(self) -> Sequence[DeferredSpan]:
         """One span, and others of the same length where there are more links than a span takes."""
+        if len(self.records) == 1:
+            links = spans.link(self.records[0], with_attributes=self.is_batch)
+            if len(links) <= self.deferring.most_links:
+                self.links = links
+                self.own = spans.consumed_attributes(self.records, count=1 if self.is_batch else None) | self.also
+                return (self,)
         found: list[DeferredSpan] = []
         each: DeferredSpan = self
         for portion, links in spans.portions(self.records, self.deferring.most_links, with_attributes=self.is_batch):

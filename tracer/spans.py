@@ -170,8 +170,14 @@ def one_topic(topics: Iterable[str]) -> str | None:
 
 
 def error_type(error: BaseException) -> str:
-    """Return the exception's full name, the value of `error.type`; builtins without their module."""
+    """Return the value of `error.type`: the exception's full name, builtins without their module.
+
+    librdkafka has one exception for all its errors; then it is the error's own name, as `_MSG_TIMED_OUT`.
+    """
     kind = type(error)
+    reason = error.args[0] if kind.__name__ == "KafkaException" and error.args else None
+    if type(reason).__name__ == "KafkaError":
+        return str(reason.name())  # type: ignore[union-attr]  # it is librdkafka's
     return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
 
 

@@ -358,6 +358,20 @@ def test_a_span_in_hand_that_is_touched_is_the_sdks_own(make: Callable[..., Made
     assert not span.is_recording()
 
 
+def test_a_span_in_hand_can_be_used_as_a_block(make: Callable[..., Made]) -> None:
+    tracing, provider, keeping = make()
+    (well,), _ = tracing.start_process(CLIENT, received(), is_batch=False)
+    with well as inside:
+        assert inside is well
+        assert isinstance(well, trace.Span)
+    (badly,), _ = tracing.start_process(CLIENT, received(), is_batch=False)
+    with pytest.raises(KeyError), badly:
+        raise KeyError("no")
+    provider.force_flush()
+    assert {span.status.status_code for span in keeping.ended} == {StatusCode.ERROR, StatusCode.UNSET}
+    assert len(keeping.ended) == 2
+
+
 def test_a_span_that_ended_takes_nothing_more(make: Callable[..., Made]) -> None:
     tracing, provider, keeping = make()
     (span,), _ = tracing.start_process(CLIENT, received(), is_batch=False)
