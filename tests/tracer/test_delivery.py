@@ -47,6 +47,11 @@ def producer_of(broker: EmbeddedBroker, **options: Any) -> Any:
     return KafkaProducer(**given | KAFKA_PYTHON_OPTIONS | options)
 
 
+def consumer_of(broker: EmbeddedBroker, *topics: str, **options: Any) -> Any:
+    given = {"bootstrap_servers": broker.bootstrap_servers, "auto_offset_reset": "earliest"}
+    return KafkaConsumer(*topics, **given | KAFKA_PYTHON_OPTIONS | options)  # type: ignore[no-untyped-call]
+
+
 def test_a_delivery_that_fails_is_an_error_and_the_future_says_the_same(spans: Spans, broker: EmbeddedBroker) -> None:
     with producer_of(broker, request_timeout_ms=100, delivery_timeout_ms=200, retry_backoff_ms=10) as producer:
         producer.partitions_for("orders")
@@ -135,19 +140,14 @@ def test_what_makes_a_record_too_large_is_left_out_our_context_first_and_counted
         flowtrail.remove_interceptor(interceptor)
     assert raised.value.__context__ is None
     assert flowtrail.health().headers_dropped == before + 1
-    consumer = KafkaConsumer(
-        bootstrap_servers=broker.bootstrap_servers, auto_offset_reset="earliest", **KAFKA_PYTHON_OPTIONS
-    )
-    with consumer:
+    with consumer_of(broker) as consumer:
         consumer.assign([kafka.TopicPartition("large", 0)])
         record = next(consumer)
     assert [name for name, _ in record.headers] == left
 
 
 def test_an_asynchronous_commit_that_the_broker_refuses_is_an_error(spans: Spans, broker: EmbeddedBroker) -> None:
-    consumer: Any = KafkaConsumer(
-        bootstrap_servers=broker.bootstrap_servers, group_id="billing", enable_auto_commit=False, **KAFKA_PYTHON_OPTIONS
-    )
+    consumer = consumer_of(broker, group_id="billing", enable_auto_commit=False)
     place = kafka.TopicPartition("nowhere", 0)
     consumer.assign([place])
     future = consumer.commit_async({place: kafka.OffsetAndMetadata(1, "", -1)})
@@ -166,14 +166,7 @@ def test_an_asynchronous_commit_that_the_broker_refuses_is_an_error(spans: Spans
 def test_a_member_of_a_group_is_named_once_it_has_joined(spans: Spans, broker: EmbeddedBroker) -> None:
     with producer_of(broker) as producer:
         producer.send("orders", b"value").get(TIMEOUT_S)
-    consumer = KafkaConsumer(
-        "orders",
-        bootstrap_servers=broker.bootstrap_servers,
-        group_id="billing",
-        auto_offset_reset="earliest",
-        **KAFKA_PYTHON_OPTIONS,
-    )
-    with consumer:
+    with consumer_of(broker, "orders", group_id="billing") as consumer:
         record = next(consumer)
         member = consumer.group_metadata().member_id
         with flowtrail.process(record):
@@ -194,9 +187,7 @@ def test_a_consumer_whose_listener_knows_it_is_collected(spans: Spans, broker: E
         def on_partitions_assigned(self, assigned: object) -> None:
             """Nothing to do."""
 
-    consumer: Any = KafkaConsumer(
-        bootstrap_servers=broker.bootstrap_servers, group_id="billing", **KAFKA_PYTHON_OPTIONS
-    )
+    consumer = consumer_of(broker, group_id="billing")
     consumer.subscribe(["orders"], listener=Listener(consumer))
     known_of(consumer)
     assert is_known(consumer)
