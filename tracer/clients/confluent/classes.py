@@ -6,20 +6,35 @@ every lookup, `super()` included; taken out, the other class is what it was.
 
 import functools
 from abc import ABCMeta
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from types import WrapperDescriptorType
 from typing import Any
 
 Methods = Mapping[str, Callable[..., Any]]
 
-# The class of the library's that a class stands for.
+# Each traced class, and the library's that it is like; of these, the ones that stand in its place.
+_LIKE: dict[type, type] = {}
 _STANDS_FOR: dict[type, type] = {}
 
 
-class StandIn(ABCMeta):
-    """The type of a class that takes the place of another: what is an instance of that one is one of this too.
+class Traced(ABCMeta):
+    """The type of traced classes: they say of themselves what the originals do.
 
-    An ABCMeta, so that the program can derive from it and from an abstract class at once.
+    What is an instance of the class that one stands for is one of it too. An ABCMeta, so that the program can derive
+    from it and from an abstract class at once.
     """
+
+    @property
+    def __signature__(cls) -> Any:
+        """Classes written in C do not say how they are called; a class of the program's own does."""
+        wrapped = getattr(cls.__init__, "__wrapped__", None)  # type: ignore[misc]  # it is the class that is asked
+        if isinstance(wrapped, WrapperDescriptorType):
+            raise ValueError(f"no signature found for builtin type {cls!r}")
+        raise AttributeError("__signature__")
+
+    def __dir__(cls) -> Iterable[str]:
+        plain = _LIKE.get(cls)
+        return dir(plain) if plain is not None else super().__dir__()
 
     def __instancecheck__(cls, instance: Any) -> bool:
         plain = _STANDS_FOR.get(cls)
@@ -46,17 +61,19 @@ def stand_in(plain: type, traced: type) -> type:
         "__qualname__": plain.__qualname__,
         "__doc__": plain.__doc__,
     }
-    made: type = StandIn(plain.__name__, (traced, plain), namespace)
-    _STANDS_FOR[made] = plain
+    made: type = Traced(plain.__name__, (traced, plain), namespace)
+    _LIKE[made] = _STANDS_FOR[made] = plain
     return made
 
 
 def subclass(plain: type, traced: type, module: str) -> type:
     """Return a subclass of `plain`, of the same name, with the methods of the mixin `traced`."""
     namespace = {"__slots__": ("__weakref__",), "__module__": module, "__doc__": plain.__doc__}
-    return type(plain.__name__, (traced, plain), namespace)
+    made: type = Traced(plain.__name__, (traced, plain), namespace)
+    _LIKE[made] = plain
+    return made
 
 
 def is_ours(kind: type) -> bool:
     """Whether a class was made here, or in a module of Flowtrail's."""
-    return isinstance(kind, StandIn) or kind.__module__.startswith("flowtrail.")
+    return isinstance(kind, Traced) or kind.__module__.startswith("flowtrail.")
