@@ -7,7 +7,8 @@ aiokafka.py       aiokafka, with the event loop that it needs
 """
 
 from .aiokafka import Aiokafka
+from .confluent import Confluent
 from .driver import Driver
 from .kafka_python import KafkaPython
 
-DRIVERS: tuple[type[Driver], ...] = (KafkaPython, Aiokafka)
+DRIVERS: tuple[type[Driver], ...] = (KafkaPython, Confluent, Aiokafka)
