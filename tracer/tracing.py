@@ -24,6 +24,7 @@ from .origin import forwarded_attributes
 from .record import Client, Committed, Polled, Received, Unacknowledged
 from .schema_ids import schema_id, schema_ids
 from .sdk_span import begun
+from .serde_errors import schemas_of
 from .shapes import Shape, shape_of
 from .under_way import Sending, Transaction
 
@@ -123,6 +124,8 @@ class Tracing:
             span = begun(sending, deferring)
         elif span is not None:
             schemas = spans.schema_attributes(*(sending.schemas or _NO_SCHEMAS))
+            if error is not None:
+                schemas = spans.schema_attributes(*schemas_of(error)) | schemas
             span.set_attributes(spans.acknowledged_attributes(sending.client, partition, offset) | schemas)
         else:
             return

@@ -13,6 +13,7 @@ import aiokafka
 
 from flowtrail.tracer.clients.consumer_events import note_seek, note_seek_to
 from flowtrail.tracer.clients.known import is_known
+from flowtrail.tracer.clients.undeserialized import tell_undeserialized
 from flowtrail.tracer.counts import COUNTS
 from flowtrail.tracer.record import Polled
 from flowtrail.tracer.tracing import CHAIN
@@ -79,7 +80,11 @@ async def getone(original: Callable[..., Awaitable[Any]], consumer: Any, partiti
         return await original(*partitions)
     known.inferred.end()
     started_ns = time.time_ns()
-    record = await original(*partitions)
+    try:
+        record = await original(*partitions)
+    except Exception as error:
+        tell_undeserialized(known, error)
+        raise
     try:
         client = known.client()
         received = (receive(client, record),)
@@ -104,7 +109,11 @@ async def getmany(
         return await original(*partitions, timeout_ms=timeout_ms, max_records=max_records)
     known.inferred.end()
     started_ns = time.time_ns()
-    polled = await original(*partitions, timeout_ms=timeout_ms, max_records=max_records)
+    try:
+        polled = await original(*partitions, timeout_ms=timeout_ms, max_records=max_records)
+    except Exception as error:
+        tell_undeserialized(known, error)
+        raise
     if polled:
         try:
             client = known.client()

@@ -11,9 +11,11 @@ from typing import Any, Final
 import kafka
 
 from flowtrail.tracer.clients.consumer_events import note_seek, note_seek_to
+from flowtrail.tracer.clients.consumer_record import read_record
 from flowtrail.tracer.clients.known import is_known
 from flowtrail.tracer.clients.methods import Replacement
 from flowtrail.tracer.clients.switch import Switch
+from flowtrail.tracer.clients.undeserialized import tell_undeserialized
 from flowtrail.tracer.counts import COUNTS
 from flowtrail.tracer.record import Polled, Received
 from flowtrail.tracer.tracing import CHAIN
@@ -21,7 +23,7 @@ from flowtrail.tracer.tracing import CHAIN
 from . import coordinator
 from .commits import commit, commit_async
 from .known import WHERE, known_of, known_or_none
-from .received import ConsumerRecord, receive, received_of
+from .received import ConsumerRecord, receive
 
 __all__ = ["REPLACEMENTS", "ConsumerRecord", "KafkaConsumer"]
 
@@ -64,7 +66,12 @@ def poll(original: Callable[..., Any], consumer: Any, timeout_ms: Any, max_recor
     known = known_or_none(consumer)
     if known is not None and update_offsets:
         known.inferred.end()
-    polled = original(timeout_ms, max_records, update_offsets)
+    try:
+        polled = original(timeout_ms, max_records, update_offsets)
+    except Exception as error:
+        if known is not None:
+            tell_undeserialized(known, error)
+        raise
     if polled and known is not None:
         try:
             client = known.client()
@@ -89,7 +96,7 @@ def next_record(original: Callable[..., Any], consumer: Any) -> Any:
     inferred.end()
     record = original()
     try:
-        inferred.begin((received_of(record),), False)
+        inferred.begin((read_record(record),), False)
     except Exception as error:
         COUNTS.fail(WHERE, "next", error)
     return record
