@@ -70,14 +70,14 @@ def _attach_loose(steps: Sequence[Step], events: Sequence[Sent], trail: Trail, f
     caused = {sent.id for step in steps for sent in step.caused}
     sender_of: dict[Context, Sent] = {sent.send.context: sent for sent in events if sent.send is not None}
     for sent in events:
-        if sent.id in caused:
+        if sent.id in caused or not is_forwarded(sent, facts):
             continue
         tried = _forwarders(sent, steps)
         if tried:
             _latest(tried).caused.append(sent)
             continue
         send = sent.send
-        if send is None or not is_forwarded(sent, facts):
+        if send is None:
             continue
         parent = trail.parents.get(send.context)
         origin = sender_of.get(parent) if parent is not None else None

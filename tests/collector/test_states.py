@@ -179,6 +179,17 @@ def test_a_dead_letter_whose_sender_is_not_traced_belongs_to_the_event_that_its_
     assert [str(at) for at in hop.caused] == ["orders.dlq/0/4"]
 
 
+def test_headers_that_were_copied_to_an_event_of_another_kind_make_no_retry_of_it(scene: Scene) -> None:
+    world = scene.world
+    order = world.send("storefront", "orders")
+    world.handled("payments", "payments-workers", order, error=GATEWAY)
+    copied = replace(order, topic="payments", offset=4)
+    with world.process("ledger", "ledger", copied, past=forwarded(order, 2)):
+        pass
+    hop = scene.hop(order, "payments-workers", LATER_MS)
+    assert (hop.state, hop.caused) == (State.FAILED, [])
+
+
 def test_a_retry_that_is_itself_failed_for_good_makes_the_first_hop_failed(scene: Scene) -> None:
     world = scene.world
     order = world.send("storefront", "orders")
