@@ -9,7 +9,8 @@ tracing.py          makes the spans, and the span around processing
 shapes.py           what a client's spans on one topic have in common
 deferring.py        the fast path: note now (deferred_span.py), describe on another thread (drain.py, hand_over.py),
                     decided as the sampler would (samplers.py), encoded by template (otlp_template.py)
-processing.py       `with process(record):` and `for record in processing(consumer):`
+processing.py       `with process(record):` and `for record in processing(consumer):`; processed.py: `@processed`
+inferred.py         processing that the program says nothing about: from one record, or poll, to the next
 forwarding.py       `retry_to` and `dead_letter_to`; origin.py reads such headers, also those of others
 schema_ids.py       which schema a key or value was written with
 clients/            one folder for each Kafka client; known.py: what is remembered of each client object
@@ -23,6 +24,7 @@ from .counts import Health, health
 from .forwarding import dead_letter_to, retry_to
 from .instrumentation import instrument, uninstrument
 from .interceptor import Interceptor
+from .processed import processed
 from .processing import process, processing
 from .setup import set_up
 from .tracing import CHAIN
@@ -38,6 +40,7 @@ __all__ = [
     "health",
     "instrument",
     "process",
+    "processed",
     "processing",
     "remove_interceptor",
     "retry_to",

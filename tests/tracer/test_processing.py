@@ -1,12 +1,13 @@
 """Processing: the program's own work on records becomes spans, whatever way it ends."""
 
+import asyncio
 import copy
 import os
 import pickle
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -406,6 +407,119 @@ def test_work_in_another_thread_has_its_own_current_span(spans: Spans) -> None:
     for thread in threads:
         thread.join()
     assert sorted(inside) == sorted(span_id(span) for span in spans.named("process orders"))
+
+
+# Asynchronous consumers
+
+
+class Stream:
+    """An asynchronous consumer: each record comes after the event loop had a turn."""
+
+    def __init__(self, records: list[Record]) -> None:
+        self._records = iter(records)
+
+    def __aiter__(self) -> "Stream":
+        return self
+
+    async def __anext__(self) -> Record:
+        await asyncio.sleep(0)
+        for record in self._records:
+            return record
+        raise StopAsyncIteration
+
+
+async def finish_async(records: Stream) -> None:
+    async for _ in flowtrail.processing(records):
+        assert trace.get_current_span().is_recording()
+        await asyncio.sleep(0)
+
+
+async def break_off_async(records: Stream) -> None:
+    async for record in flowtrail.processing(records):
+        if record.offset == 2:
+            break
+    assert not trace.get_current_span().is_recording()
+
+
+async def return_early_async(records: Stream) -> int:
+    async for record in flowtrail.processing(records):
+        if record.offset == 2:
+            return record.offset
+    return -1
+
+
+@pytest.mark.parametrize("leave", [finish_async, break_off_async, return_early_async])
+def test_an_asynchronous_loop_that_is_left_on_purpose_ends_well(
+    spans: Spans, leave: Callable[[Stream], Coroutine[Any, Any, object]]
+) -> None:
+    asyncio.run(leave(Stream(three())))
+    assert [outcome(span) for span in spans.named("process orders")] == [(0, None), (1, None), (2, None)]
+
+
+def test_an_exception_that_leaves_an_asynchronous_loop_is_no_success(spans: Spans) -> None:
+    async def work() -> None:
+        async for record in flowtrail.processing(Stream(three())):
+            if record.offset == 1:
+                await asyncio.sleep(0)
+                raise ValueError("refused")
+
+    with pytest.raises(ValueError, match="refused"):
+        asyncio.run(work())
+    found = [outcome(span) for span in spans.named("process orders")]
+    assert found == [(0, None), (1, "flowtrail.tracer.processing.LeftUnfinished")]
+
+
+def test_an_opened_asynchronous_loop_records_the_exception_itself(spans: Spans) -> None:
+    async def work() -> None:
+        with flowtrail.processing(Stream(three())) as records:
+            assert (await anext(records)).offset == 0
+            async for record in records:
+                raise ValueError(record.offset)
+
+    with pytest.raises(ValueError, match="1"):
+        asyncio.run(work())
+    assert [outcome(span) for span in spans.named("process orders")] == [(0, None), (1, "ValueError")]
+
+
+def test_anext_without_an_end_of_the_work_says_what_to_write(spans: Spans) -> None:
+    async def work() -> None:
+        await anext(flowtrail.processing(Stream(three())))
+
+    with pytest.raises(TypeError, match=r"with processing\(consumer\) as records"):
+        asyncio.run(work())
+
+
+def test_tasks_at_the_same_time_have_each_its_own_current_span(spans: Spans) -> None:
+    inside: dict[int, int] = {}
+
+    async def work(record: Record) -> None:
+        with flowtrail.process(record) as span:
+            await asyncio.sleep(0)
+            assert trace.get_current_span() is span
+            inside[record.offset] = span.get_span_context().span_id
+
+    async def all_at_once() -> None:
+        await asyncio.gather(*map(work, three()))
+
+    asyncio.run(all_at_once())
+    assert {attributes(span)[names.OFFSET]: span_id(span) for span in spans.named("process orders")} == inside
+
+
+def test_a_block_that_ends_in_another_task_ends_its_span_and_logs_nothing(
+    spans: Spans, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def work() -> None:
+        block = flowtrail.process(Record(7))
+        block.__enter__()
+
+        async def end() -> None:
+            block.__exit__(None, None, None)
+
+        await asyncio.create_task(end())
+
+    asyncio.run(work())
+    assert outcome(spans.one("process orders")) == (7, None)
+    assert caplog.records == []
 
 
 def received(group: str) -> Any:

@@ -14,6 +14,8 @@ from .message import client_of_message, read_message
 
 # The attribute of a record that says through which client it came.
 RECEIVED_THROUGH: Final = "flowtrail_client"
+# The attribute of a record that has its plain values, where the client's wrapper keeps them: it saw more of it.
+RECEIVED: Final = "flowtrail_received"
 
 _UNKNOWN: Final = Client()
 
@@ -26,6 +28,9 @@ def client_of(record: object) -> Client:
 
 def read_record(record: Any) -> Received:
     """Return a record's plain values. Raises AttributeError or TypeError when it is no consumer record."""
+    received = getattr(record, RECEIVED, None)
+    if type(received) is Received:
+        return received
     topic, partition, offset = record.topic, record.partition, record.offset
     if callable(topic):
         return read_message(record, client_of(record))

@@ -61,9 +61,3 @@ def receive(client: Client, records: Sequence[Any], received: list[Received]) ->
         found.append(known)
         received.append(plain)
     return found
-
-
-def received_of(record: Any) -> Received:
-    """Return a record's plain values. Raises AttributeError or TypeError when it is no consumer record."""
-    found = getattr(record, "flowtrail_received", None)
-    return found if found is not None else read_record(record)
