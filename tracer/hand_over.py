@@ -10,11 +10,9 @@ from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor, Synchrono
 
 from .counts import COUNTS
 from .drain import Drain
-from .export import Noted
+from .export import BATCH_SIZE, QUEUE_SIZE, Noted
 from .sdk_span import readable
 
-QUEUE_SIZE: Final = 2048
-BATCH_SIZE: Final = 512
 # The program's own processors have their delays too.
 DELAY_MS: Final = 100
 SHUTDOWN_TIMEOUT_S: Final = 5.0

@@ -14,11 +14,13 @@ An interceptor cannot harm the program: an exception is logged once of its kind,
 import itertools
 import threading
 from collections.abc import Sequence
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
 
 from .counts import COUNTS
 from .record import Acknowledged, Client, Committed, Header, Outgoing, Polled
 from .under_way import Sending, Transaction
+
+S = TypeVar("S", bound=Sending)
 
 # How a transaction can end.
 COMMITTED: Final = "committed"
@@ -111,12 +113,14 @@ class Chain:
         partition: int | None = None,
         timestamp_ms: int | None = None,
         transaction: Transaction | None = None,
-    ) -> Sending:
+        kind: type[S] = Sending,  # type: ignore[assignment]  # without one it is the plain one
+    ) -> S:
         """Begin a send. `headers` are the program's own, never changed; the returned ones are to be sent instead.
 
-        They are the same object when nothing changed. Call `acknowledge` with what is returned, whatever happens.
+        They are the same object when nothing changed. Call `acknowledge` with what is returned, whatever happens; it
+        is of the class `kind`.
         """
-        sending = Sending(client, headers, transaction)
+        sending = kind(client, headers, transaction)
         if self._added:
             self._show(sending, Outgoing(client, topic, key, value, headers or (), partition, timestamp_ms))
         if self._last is not None:

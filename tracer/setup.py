@@ -19,6 +19,7 @@ from opentelemetry.trace import TracerProvider
 from . import metrics_setup
 from .configuration import CONFIGURATION, Options
 from .counts import COUNTS
+from .measuring import measure
 from .metrics import METRICS
 from .tracing import TRACING
 
@@ -79,7 +80,7 @@ def set_up(
     if wants_metrics:
         metrics_setup.make_provider()
     METRICS.use(meter_provider)
-    METRICS.begin()
+    measure()
     _watch_exit()
 
 
@@ -98,7 +99,7 @@ def _make_provider(service: str | None) -> "SdkTracerProvider":
     from opentelemetry.sdk.trace import TracerProvider as SdkProvider
     from opentelemetry.sdk.trace.export import ConsoleSpanExporter, SimpleSpanProcessor
 
-    from .export import CountingProcessor
+    from .export import BATCH_SIZE, QUEUE_SIZE, CountingProcessor
 
     resource = Resource.create({SERVICE_NAME: service} if service else {})
     if not resource.attributes.get(SERVICE_INSTANCE_ID):
@@ -116,8 +117,8 @@ def _make_provider(service: str | None) -> "SdkTracerProvider":
                     CountingProcessor(
                         exporter,
                         COUNTS,
-                        queue_size=_number("OTEL_BSP_MAX_QUEUE_SIZE", 2048),
-                        batch_size=_number("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", 512),
+                        queue_size=_number("OTEL_BSP_MAX_QUEUE_SIZE", QUEUE_SIZE),
+                        batch_size=_number("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", BATCH_SIZE),
                         delay_ms=_number("OTEL_BSP_SCHEDULE_DELAY", 5000),
                     )
                 )

@@ -35,6 +35,7 @@ from flowtrail.tracer.configuration import CONFIGURATION, Configuration
 from flowtrail.tracer.counts import COUNTS
 from flowtrail.tracer.deferred_span import DeferredSpan
 from flowtrail.tracer.deferring import Deferring, PollNote, plan
+from flowtrail.tracer.export import BATCH_SIZE, QUEUE_SIZE
 from flowtrail.tracer.interceptor import ABORTED, Chain
 from flowtrail.tracer.otlp_template import encode
 from flowtrail.tracer.record import Client, Committed, Event, Header, Polled, Received
@@ -417,15 +418,15 @@ def test_in_a_full_queue_the_newest_is_dropped_and_counted_without_waiting(make:
     is_open = threading.Event()
     keeping.gate = is_open
     before = COUNTS.health()
-    for _ in range(5000):
+    for _ in range(20_000):
         send(tracing)
-    assert COUNTS.health().noted - before.noted == 5000
+    assert COUNTS.health().noted - before.noted == 20_000
     dropped = COUNTS.health().dropped - before.dropped
-    assert 2000 < dropped < 5000
+    assert 20_000 - QUEUE_SIZE - 2 * BATCH_SIZE <= dropped <= 20_000 - QUEUE_SIZE
     is_open.set()
     assert provider.force_flush()
     after = COUNTS.health()
-    assert after.exported - before.exported == 5000 - dropped == len(keeping.ended)
+    assert after.exported - before.exported == 20_000 - dropped == len(keeping.ended)
 
 
 def test_polls_that_wait_are_bounded_by_their_records(make: Callable[..., Made]) -> None:
