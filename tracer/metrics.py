@@ -15,6 +15,7 @@ measured: most of it is the program's own work.
 import contextlib
 import os
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from queue import Empty, SimpleQueue
@@ -23,7 +24,7 @@ from typing import Final, NamedTuple
 from opentelemetry import metrics, trace
 from opentelemetry.context import Context
 from opentelemetry.metrics import CallbackOptions, Counter, Histogram, MeterProvider, NoOpMeterProvider, Observation
-from opentelemetry.trace import NonRecordingSpan, SpanContext
+from opentelemetry.trace import NonRecordingSpan, Span, SpanContext
 
 from . import attributes as names
 from .counts import COUNTS, Health, health
@@ -36,6 +37,8 @@ QUEUE_SIZE: Final = 20_000
 RECORD_EVERY_S: Final = 1.0
 # So many wake the thread before that.
 _BATCH: Final = 1000
+# On a process span: when the work began, and the span's attributes.
+_BEGAN: Final = "_flowtrail_began"
 
 # The tracer's own health: name, unit, sentence, and where the number is.
 HEALTH: Final[tuple[tuple[str, str, str, Callable[[Health], int]], ...]] = (
@@ -121,6 +124,8 @@ class Metrics:
         self._given = provider
         self._provider: MeterProvider | None = None
         self._instruments: _Instruments | None = None
+        # Whether there is anything to be told of; to be looked at before every record, unlike `is_on`.
+        self.is_begun = False
         self._is_broken = False
 
     @property
@@ -131,7 +136,7 @@ class Metrics:
     def begin(self) -> None:
         """Make the instruments now if there is a provider, rather than with the first span."""
         if self.is_on:
-            self._make_instruments()
+            self.is_begun = self._make_instruments() is not None
 
     def finished(
         self,
@@ -163,6 +168,21 @@ class Metrics:
                 self._wake.put(None)
         except Exception as error:
             COUNTS.fail("metrics", "finished", error)
+
+    def work_began(self, span: Span, attributes: Mapping[str, object]) -> None:
+        """Note on a process span, sampled or not, when the work began; `attributes` are its own. For `work_ended`."""
+        try:
+            setattr(span, _BEGAN, (time.time_ns(), attributes))
+        except Exception as error:
+            COUNTS.fail("metrics", "work_began", error)
+
+    def work_ended(self, span: Span, error_type: str | None) -> None:
+        """Measure the work since `work_began`; nothing without that."""
+        began = getattr(span, _BEGAN, None)
+        if began is not None:
+            started_ns, attributes = began
+            duration_ns = time.time_ns() - started_ns
+            self.finished(names.PROCESS, attributes, duration_ns, 1, error_type, span.get_span_context())
 
     def record(self) -> None:
         """Record everything that was put aside; any thread may call it."""

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from flowtrail.tracer.counts import COUNTS
 from flowtrail.tracer.inferred import Inferred
 from flowtrail.tracer.interceptor import UNKNOWN
+from flowtrail.tracer.measuring import measure
 from flowtrail.tracer.record import Client, Event, Unacknowledged
 from flowtrail.tracer.tracing import CHAIN
 from flowtrail.tracer.under_way import Sending, Transaction
@@ -82,6 +83,7 @@ def known_of(client: Any, make: Callable[[Any], K]) -> K:
         return _KNOWN[id(client)][1]  # type: ignore[return-value]  # each client has one `make`
     except KeyError:
         pass
+    measure()  # a meter provider that was set since `instrument`
     number = id(client)
     reference = weakref.ref(client, lambda _: _forget(number))
     return _KNOWN.setdefault(number, (reference, make(client)))[1]  # type: ignore[return-value]

@@ -1,0 +1,197 @@
+"""What a program does with Kafka is in its metrics, sampled or not, whatever way its spans go."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import kafka
+import pytest
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, Sampler
+
+import flowtrail
+from flowtrail.demo.embedded_broker import KAFKA_PYTHON_OPTIONS, EmbeddedBroker
+from flowtrail.tracer import metrics
+from flowtrail.tracer.configuration import CONFIGURATION, Configuration
+from flowtrail.tracer.measuring import Measuring
+from flowtrail.tracer.tracing import CHAIN, TRACING
+from tests.tracer.spans import Spans, span_id
+
+SENT = "messaging.client.sent.messages"
+CONSUMED = "messaging.client.consumed.messages"
+OPERATION = "messaging.client.operation.duration"
+
+
+class Collecting(SpanProcessor):
+    """A processor that leaves the fast path open."""
+
+    def __init__(self) -> None:
+        self.span_ids: list[int] = []
+
+    def on_end(self, span: Any) -> None:
+        self.span_ids.append(span.context.span_id)
+
+
+class Measured:
+    """Providers whose spans and metrics are kept."""
+
+    def __init__(self, sampler: Sampler, is_fast: bool) -> None:
+        self.reader = InMemoryMetricReader()
+        self.meter_provider = MeterProvider(metric_readers=[self.reader])
+        self.spans = Spans(sampler=sampler)
+        self.provider = TracerProvider(sampler=sampler) if is_fast else self.spans.provider
+        if is_fast:
+            self.provider.add_span_processor(Collecting())
+
+    def points(self, name: str) -> dict[tuple[Any, Any], Any]:
+        """The points of a metric by topic and error, but for commits; collects."""
+        data = self.reader.get_metrics_data()
+        metrics = (
+            [metric for resource in data.resource_metrics for metric in resource.scope_metrics[0].metrics]
+            if data
+            else []
+        )
+        found: dict[tuple[Any, Any], Any] = {}
+        for point in (point for metric in metrics if metric.name == name for point in metric.data.data_points):
+            attributes = dict(point.attributes or {})
+            if attributes.get("messaging.operation.name") != "commit":
+                found[attributes.get("messaging.destination.name"), attributes.get("error.type")] = point
+        return found
+
+
+@pytest.fixture(scope="module")
+def broker() -> Iterator[EmbeddedBroker]:
+    with EmbeddedBroker() as broker:
+        yield broker
+
+
+@pytest.fixture(
+    params=[(ALWAYS_ON, True), (ALWAYS_ON, False), (ALWAYS_OFF, True), (ALWAYS_OFF, False)],
+    ids=["noted", "made at once", "noted, not sampled", "made at once, not sampled"],
+)
+def measured(request: pytest.FixtureRequest) -> Iterator[Measured]:
+    measured = Measured(*request.param)
+    flowtrail.instrument(tracer_provider=measured.provider, meter_provider=measured.meter_provider)
+    yield measured
+    flowtrail.uninstrument()
+    TRACING.use(None)
+    metrics.METRICS.use(None)
+    CHAIN._last = TRACING
+    measured.provider.shutdown()
+    measured.meter_provider.shutdown()
+
+
+@pytest.fixture
+def producer(broker: EmbeddedBroker) -> Iterator[kafka.KafkaProducer]:
+    with kafka.KafkaProducer(bootstrap_servers=broker.bootstrap_servers, **KAFKA_PYTHON_OPTIONS) as producer:
+        yield producer
+
+
+@pytest.fixture
+def read(broker: EmbeddedBroker) -> Iterator[Callable[..., list[Any]]]:
+    with kafka.KafkaConsumer(
+        bootstrap_servers=broker.bootstrap_servers,
+        group_id="billing",
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        **KAFKA_PYTHON_OPTIONS,
+    ) as consumer:
+
+        def read(*topics: str, count: int) -> list[Any]:
+            consumer.assign([kafka.TopicPartition(topic, partition) for topic in topics for partition in range(4)])
+            found: list[Any] = []
+            while len(found) < count:
+                found += [record for records in consumer.poll(1000).values() for record in records]
+            return found
+
+        yield read
+
+
+@pytest.fixture
+def topic(request: pytest.FixtureRequest) -> str:
+    return f"measured-{abs(hash(request.node.nodeid))}"
+
+
+def test_sends_are_counted_and_timed(measured: Measured, producer: kafka.KafkaProducer, topic: str) -> None:
+    for _ in range(3):
+        producer.send(topic, b"x")
+    producer.flush()
+    sent = measured.points(SENT)[topic, None]
+    assert sent.value == 3
+    assert sent.attributes["server.address"] == "127.0.0.1"
+    assert measured.points(OPERATION)[topic, None].count == 3
+
+
+def test_a_send_that_is_refused_is_an_error(measured: Measured, producer: kafka.KafkaProducer, topic: str) -> None:
+    with pytest.raises(kafka.errors.MessageSizeTooLargeError):
+        producer.send(topic, b"x" * 2_000_000)
+    assert measured.points(SENT)[topic, "kafka.errors.MessageSizeTooLargeError"].value == 1
+
+
+def test_polled_messages_are_counted_by_topic_and_group(
+    measured: Measured, producer: kafka.KafkaProducer, read: Callable[..., list[Any]], topic: str
+) -> None:
+    for name, count in ((topic, 2), (topic + "-b", 3)):
+        for _ in range(count):
+            producer.send(name, b"x")
+    producer.flush()
+    read(topic, topic + "-b", count=5)
+    consumed = measured.points(CONSUMED)
+    assert {name: point.value for (name, _), point in consumed.items()} == {topic: 2, topic + "-b": 3}
+    assert {point.attributes["messaging.consumer.group.name"] for point in consumed.values()} == {"billing"}
+
+
+def test_what_is_excluded_or_suppressed_is_not_measured(
+    measured: Measured,
+    producer: kafka.KafkaProducer,
+    read: Callable[..., list[Any]],
+    topic: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(CONFIGURATION, "now", Configuration(excluded_topics=("measured-*",)))
+    producer.send(topic, b"x").get(20)
+    read(topic, count=1)
+    assert measured.points(SENT) == {}
+    assert measured.points(CONSUMED) == {}
+
+
+def test_a_send_of_a_sampled_trace_is_an_exemplar(
+    measured: Measured, producer: kafka.KafkaProducer, topic: str
+) -> None:
+    producer.send(topic, b"x").get(20)
+    measured.provider.force_flush()
+    exemplars = [each.span_id for each in measured.points(OPERATION)[topic, None].exemplars]
+    processor: Any = measured.provider._active_span_processor._span_processors[-1]
+    if measured.provider.sampler is ALWAYS_OFF:
+        assert exemplars == []
+    elif isinstance(processor, Collecting):
+        assert exemplars == processor.span_ids
+    else:
+        assert exemplars == [span_id(span) for span in measured.spans.wait(f"send {topic}")]
+
+
+def test_without_a_provider_tracing_is_called_directly(broker: EmbeddedBroker) -> None:
+    flowtrail.instrument(tracer_provider=Spans().provider)
+    try:
+        assert CHAIN._last is TRACING
+    finally:
+        flowtrail.uninstrument()
+
+
+def test_a_provider_that_is_set_later_counts_from_the_next_client_on(
+    broker: EmbeddedBroker, topic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader = InMemoryMetricReader()
+    provider = MeterProvider(metric_readers=[reader])
+    flowtrail.instrument(tracer_provider=Spans().provider)
+    monkeypatch.setattr("opentelemetry.metrics.get_meter_provider", lambda: provider)
+    with kafka.KafkaProducer(bootstrap_servers=broker.bootstrap_servers, **KAFKA_PYTHON_OPTIONS) as producer:
+        producer.send(topic, b"x").get(20)
+    try:
+        assert isinstance(CHAIN._last, Measuring)
+    finally:
+        flowtrail.uninstrument()
+        metrics.METRICS.use(None)
+        CHAIN._last = TRACING
+        provider.shutdown()

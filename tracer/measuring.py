@@ -1,0 +1,114 @@
+"""What goes through the chain, measured: in front of tracing, while the program has a meter provider.
+
+Apart from tracing, since a metric counts what no sampler kept. Without a provider none of this is in the way. The work
+on records does not go through the chain: tracing tells of it by `METRICS.work_began` and `work_ended`.
+"""
+
+import time
+from collections import Counter
+from typing import Any
+
+from opentelemetry.trace import SpanContext, TraceFlags
+
+from . import attributes as names
+from . import spans
+from .configuration import CONFIGURATION
+from .counts import COUNTS
+from .interceptor import Last
+from .metrics import METRICS
+from .record import Committed, Polled, Unacknowledged
+from .shapes import shape_of
+from .tracing import CHAIN, is_suppressed
+from .under_way import Sending, Transaction
+
+
+def measure() -> None:
+    """Measure from now on if there is a meter provider; again is harmless. Raises nothing."""
+    try:
+        if not METRICS.is_on:
+            return
+        METRICS.begin()
+        last = CHAIN._last
+        if last is not None and not isinstance(last, Measuring):
+            CHAIN._last = Measuring(last)
+    except Exception as error:
+        COUNTS.fail("metrics", "measure", error)
+
+
+class Measuring:
+    """Tells the metrics of what it passes on to tracing. What raises is for the chain to count."""
+
+    def __init__(self, last: Last) -> None:
+        self._last = last
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._last, name)  # what is not measured
+
+    def start_send(self, sending: Sending, topic: str, key: object, value: object, partition: int | None) -> None:
+        if _is_measured(topic):
+            sending.topic, sending.start_ns = topic, time.time_ns()
+        self._last.start_send(sending, topic, key, value, partition)
+
+    def finish_send(
+        self, sending: Sending, partition: int | None, offset: int | None, error: BaseException | None
+    ) -> None:
+        started_ns = getattr(sending, "start_ns", None)  # none where it was suppressed, or begun before metrics were
+        seen_in = None if started_ns is None else _span_context(sending)
+        self._last.finish_send(sending, partition, offset, error)
+        if started_ns is not None and not CONFIGURATION.now.is_excluded(sending.topic):
+            METRICS.finished(
+                names.SEND,
+                shape_of(names.SEND, sending.client, sending.topic).attributes,
+                time.time_ns() - started_ns,
+                1,
+                None if error is None or isinstance(error, Unacknowledged) else spans.error_type(error),
+                seen_in,
+            )
+
+    def polled(self, polled: Polled) -> None:
+        duration_ns = time.time_ns() - polled.started_ns
+        self._last.polled(polled)
+        if is_suppressed():
+            return
+        # By topic, though it was one poll: its duration counts where all are of one.
+        messages = Counter(record.topic for record in polled.records if _is_measured(record.topic))
+        for topic, count in messages.items():
+            METRICS.finished(
+                names.POLL,
+                shape_of(names.POLL, polled.client, topic).attributes,
+                duration_ns if len(messages) == 1 else None,
+                count,
+            )
+        if len(messages) > 1:
+            METRICS.finished(names.POLL, shape_of(names.POLL, polled.client, None).attributes, duration_ns, 0)
+
+    def committed(self, committed: Committed) -> None:
+        duration_ns = time.time_ns() - committed.started_ns
+        self._last.committed(committed)
+        if not is_suppressed():
+            METRICS.finished(
+                names.COMMIT,
+                shape_of(names.COMMIT, committed.client, spans.committed_topic(committed)).attributes,
+                duration_ns,
+                0,
+                None if committed.error is None else spans.error_type(committed.error),
+            )
+
+    def begin_transaction(self, transaction: Transaction) -> None:
+        self._last.begin_transaction(transaction)
+
+    def end_transaction(self, transaction: Transaction, outcome: str, error: BaseException | None) -> None:
+        self._last.end_transaction(transaction, outcome, error)
+
+
+def _is_measured(topic: str) -> bool:
+    return not is_suppressed() and not (topic is not None and CONFIGURATION.now.is_excluded(topic))
+
+
+def _span_context(sending: Sending) -> SpanContext | None:
+    """The context of a send's span, noted or made; None without one."""
+    if sending.span is not None:
+        return sending.span.get_span_context()
+    if sending.deferring is not None:
+        return SpanContext(sending.trace_id, sending.span_id, False, TraceFlags(sending.trace_flags))
+    return None
