@@ -14,13 +14,11 @@ An interceptor cannot harm the program: an exception is logged once of its kind,
 import itertools
 import threading
 from collections.abc import Sequence
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, Protocol
 
 from .counts import COUNTS
 from .record import Acknowledged, Client, Committed, Header, Outgoing, Polled
 from .under_way import Sending, Transaction
-
-S = TypeVar("S", bound=Sending)
 
 # How a transaction can end.
 COMMITTED: Final = "committed"
@@ -113,8 +111,8 @@ class Chain:
         partition: int | None = None,
         timestamp_ms: int | None = None,
         transaction: Transaction | None = None,
-        kind: type[S] = Sending,  # type: ignore[assignment]  # without one it is the plain one
-    ) -> S:
+        kind: type[Sending] = Sending,
+    ) -> Sending:
         """Begin a send. `headers` are the program's own, never changed; the returned ones are to be sent instead.
 
         They are the same object when nothing changed. Call `acknowledge` with what is returned, whatever happens; it
