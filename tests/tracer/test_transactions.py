@@ -7,6 +7,8 @@ import kafka
 import pytest
 from kafka.errors import IllegalStateError, KafkaError, ProducerFencedError
 from kafka.producer.transaction_manager import TransactionState
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 
 import flowtrail
@@ -17,6 +19,7 @@ from flowtrail.tracer.clients import kafka_python
 from flowtrail.tracer.clients.kafka_python.known import Known
 from flowtrail.tracer.clients.kafka_python.transactions import commit_transaction
 from flowtrail.tracer.clients.known import known_of
+from flowtrail.tracer.tracing import CHAIN
 
 from .spans import Spans, attributes, wait_until
 
@@ -34,9 +37,28 @@ def way(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-@pytest.fixture
-def spans(way: str) -> Iterator[Spans]:
-    spans = Spans()
+class Keeping(SpanProcessor):
+    """Keeps what ended, and looks at no start: so spans are made behind the program's back, on another thread."""
+
+    def __init__(self, exporter: InMemorySpanExporter) -> None:
+        self._exporter = exporter
+
+    def on_end(self, span: ReadableSpan) -> None:
+        self._exporter.export([span])
+
+
+class LaterSpans(Spans):
+    """The spans of a provider that lets Flowtrail make them later."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.provider = TracerProvider()
+        self.provider.add_span_processor(Keeping(self._exporter))
+
+
+@pytest.fixture(params=[Spans, LaterSpans], ids=["at-once", "later"])
+def spans(way: str, request: pytest.FixtureRequest) -> Iterator[Spans]:
+    spans: Spans = request.param()
     if way == "instrumented":
         flowtrail.instrument(tracer_provider=spans.provider)
     else:
@@ -70,7 +92,7 @@ def test_what_a_committed_transaction_sent_is_committed(spans: Spans, producer: 
     producer.send("orders", b"1", partition=0)
     producer.send("orders", b"2", partition=0)
     producer.flush()
-    assert spans.named("send orders") == []  # until the outcome is known
+    assert "send orders" not in spans.settled()  # until the outcome is known
     producer.commit_transaction()
     assert outcomes(spans, "send orders", 2) == ["committed", "committed"]
     assert outcomes(spans, "transaction") == ["committed"]
@@ -123,7 +145,7 @@ def test_positions_are_committed_with_their_transaction(spans: Spans, producer: 
     producer.send("invoices", b"1", partition=0)
     place = kafka.TopicPartition("orders", 0)
     producer.send_offsets_to_transaction({place: kafka.OffsetAndMetadata(7, "", -1)}, "billing")
-    assert spans.named("commit orders") == []
+    assert "commit orders" not in spans.settled()
     producer.commit_transaction()
     span = spans.one("commit orders")
     assert attributes(span)[names.GROUP] == "billing"
@@ -138,7 +160,7 @@ def test_positions_of_an_aborted_transaction_are_no_commit(spans: Spans, produce
     producer.send_offsets_to_transaction({place: kafka.OffsetAndMetadata(7, "", -1)}, "billing")
     producer.abort_transaction()
     spans.wait("transaction")
-    assert spans.named("commit orders") == []
+    assert "commit orders" not in spans.settled()
 
 
 def test_positions_that_are_refused_are_a_commit_that_failed(spans: Spans, producer: Any) -> None:
@@ -174,7 +196,7 @@ def test_a_producer_without_transactions_says_so_itself(spans: Spans, way: str, 
         for call in (producer.begin_transaction, producer.commit_transaction, producer.abort_transaction):
             with pytest.raises((IllegalStateError, KafkaError)):
                 call()
-    assert spans.named("transaction") == []
+    assert "transaction" not in spans.settled()
 
 
 def test_a_commit_that_is_refused_for_an_error_before_it_leaves_the_transaction_to_be_aborted(
@@ -185,7 +207,7 @@ def test_a_commit_that_is_refused_for_an_error_before_it_leaves_the_transaction_
     producer._transaction_manager.transition_to_abortable_error(KafkaError("no"))
     with pytest.raises(KafkaError, match="error state"):
         producer.commit_transaction()
-    assert spans.named("transaction") == []
+    assert "transaction" not in spans.settled()
     producer.abort_transaction()
     assert outcomes(spans, "send orders") == ["aborted"]
     assert outcomes(spans, "transaction") == ["aborted"]
@@ -272,7 +294,31 @@ def test_an_abort_while_another_thread_commits_leaves_the_outcome_to_that_one(sp
     producer._transaction_manager._current_state = TransactionState.COMMITTING_TRANSACTION
     with pytest.raises(KafkaError, match="Invalid transition"):
         producer.abort_transaction()
-    assert spans.named("transaction") == []
+    assert "transaction" not in spans.settled()
     producer._transaction_manager._current_state = TransactionState.IN_TRANSACTION
     producer.commit_transaction()
     assert outcomes(spans, "transaction") == ["committed"]
+
+
+def test_of_more_sends_than_may_wait_for_an_outcome_the_oldest_go_out_with_the_transactions_id(
+    spans: Spans, producer: Any, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flowtrail.tracer.tracing.MOST_HELD", 2)
+    producer.begin_transaction()
+    for _ in range(3):
+        producer.send("orders", b"1", partition=0).get(TIMEOUT_S)
+    (first,) = spans.wait("send orders")
+    assert names.TRANSACTION_OUTCOME not in attributes(first)
+    assert attributes(first)[names.TRANSACTIONAL_ID] == request.node.name
+    producer.commit_transaction()
+    assert outcomes(spans, "send orders", 3)[1:] == ["committed", "committed"]
+
+
+def test_a_send_that_is_answered_after_the_outcome_has_it_all_the_same(spans: Spans, producer: Any) -> None:
+    known = known_of(producer, Known)
+    producer.begin_transaction()
+    assert known.transaction is not None
+    late = CHAIN.send(known.client(), "orders", None, b"1", None, transaction=known.transaction)
+    producer.abort_transaction()
+    known.answer(late, 0, 7)
+    assert outcomes(spans, "send orders") == ["aborted"]
