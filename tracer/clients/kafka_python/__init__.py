@@ -7,6 +7,7 @@ makes one where there is none. A program that already uses kafka-python needs no
 puts the same functions into kafka-python's own classes.
 
     producer.py      send, from the call to the acknowledgement
+    serialized.py    schema ids of what its serializers make
     transactions.py  from begin to the outcome
     consumer.py      poll, iteration, seek and close
     commits.py       commits, those that the client makes by itself included

@@ -40,6 +40,8 @@ class Known(known.Known):
         self.told: tuple[dict[tuple[str, int], int], type[BaseException] | None] | None = None
         # Without acknowledgements the client makes an answer up, with an offset that is not true.
         self.learns_offsets = config.get("acks") != 0
+        # Its serializers make the bytes that schema ids stand in.
+        self.serializes = is_producer and any(config.get(f"{part}_serializer") is not None for part in ("key", "value"))
         # It refuses headers when it speaks to an older broker; the version does not change once a client is made.
         self.takes_headers = is_producer and config["api_version"] >= _FIRST_WITH_HEADERS
 

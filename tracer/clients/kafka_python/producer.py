@@ -15,6 +15,7 @@ from flowtrail.tracer.tracing import CHAIN
 from flowtrail.tracer.under_way import Sending
 
 from .known import WHERE, Known
+from .serialized import note_serialized, send_serialized
 from .transactions import (
     abort_transaction,
     begin_transaction,
@@ -35,6 +36,12 @@ class KafkaProducer(kafka.KafkaProducer):  # type: ignore[misc]  # kafka-python 
 
     def close(self, timeout=None, null_logger=False):  # type: ignore[no-untyped-def]
         return close(super().close, self, timeout, null_logger)
+
+    def _serialize(self, serializer, topic, headers, data):  # type: ignore[no-untyped-def]
+        serialized = super()._serialize(serializer, topic, headers, data)
+        if serializer is not None:
+            note_serialized(self, serializer, headers, serialized)
+        return serialized
 
     def begin_transaction(self):  # type: ignore[no-untyped-def]
         return begin_transaction(super().begin_transaction, self)
@@ -67,9 +74,13 @@ def send(
         known = known_of(producer, Known)
         can_carry = known.takes_headers and (headers is None or _is_sendable(headers))
         given = headers if can_carry else None
-        sending = CHAIN.send(known.client(), topic, key, value, given, partition, timestamp_ms, known.transaction)
+        sending: Sending = CHAIN.send(
+            known.client(), topic, key, value, given, partition, timestamp_ms, known.transaction
+        )
         known.unanswered.add(sending)
         sent = sending.headers if can_carry else headers
+        if known.serializes:
+            original = partial(send_serialized, original, sending)
     except Exception as error:
         COUNTS.fail(WHERE, "send", error)
         return original(topic, value, key, headers, partition, timestamp_ms)

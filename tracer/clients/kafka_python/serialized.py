@@ -1,0 +1,53 @@
+"""The schema ids of keys and values that the producer's own serializers make: seen where kafka-python calls them."""
+
+from collections.abc import Callable
+from typing import Any
+
+from flowtrail.tracer.counts import COUNTS
+from flowtrail.tracer.schema_ids import schema_id, schema_ids
+from flowtrail.tracer.under_way import Sending
+
+from .known import WHERE
+
+# Sends whose record is being serialized, by the id of the header list that goes with it into `_serialize`: it is one
+# send's own, and lives until that returns. Beside each whether its key was serialized already: that comes first.
+_UNDER_WAY: dict[int, list[Any]] = {}
+
+
+def send_serialized(
+    original: Callable[..., Any],
+    sending: Sending,
+    topic: Any,
+    value: Any,
+    key: Any,
+    headers: Any,
+    partition: Any,
+    timestamp_ms: Any,
+) -> Any:
+    """Call the original `send`; what `serialize` sees meanwhile with these headers is this send's."""
+    if headers is None:
+        return original(topic, value, key, headers, partition, timestamp_ms)
+    _UNDER_WAY[id(headers)] = [sending, False]
+    try:
+        return original(topic, value, key, headers, partition, timestamp_ms)
+    finally:
+        _UNDER_WAY.pop(id(headers), None)
+
+
+def note_serialized(producer: Any, serializer: Any, headers: Any, data: Any) -> None:
+    """Note which schema a serializer wrote into its bytes, or into the headers; raises nothing."""
+    under_way = _UNDER_WAY.get(id(headers))
+    if under_way is None:
+        return
+    try:
+        sending, is_key_done = under_way
+        key_schema, value_schema = sending.schemas or (None, None)
+        of_key, of_value = schema_ids(None, None, headers)
+        if serializer is producer.config["key_serializer"] and not is_key_done:
+            under_way[1] = True
+            key_schema = of_key or schema_id(data)
+        else:
+            value_schema = of_value or schema_id(data)
+        sending.schemas = key_schema, value_schema
+    except Exception as error:
+        COUNTS.fail(WHERE, "serialize", error)
