@@ -2,8 +2,8 @@
 
 `TracedClientContract` holds on any broker, `TracedGroupContract` on those where groups are quick and whole: Apache
 Kafka. A suite inherits them and gives one fixture, `broker: Broker`. Each sentence is held by every library's driver
-(`drivers/`), by our subclasses and by the library's own classes after `instrument`. What a library cannot do, its
-driver says, with the reason; those sentences are shown as skipped by it. Topics must appear on first use.
+(`drivers/`), by our subclasses and by the library's own classes after `instrument`. A sentence that needs what some
+library cannot do is not held by that one; its driver says what it cannot, and why. Topics must appear on first use.
 """
 
 import gc
@@ -47,6 +47,7 @@ from .drivers.driver import (
 from .spans import Spans, attributes, link_attributes, linked, parent_id, span_id, trace_id, wait_until
 from .traced import Traced
 
+NEW_PROTOCOL = Ability.NEW_PROTOCOL
 WAYS: tuple[Way, ...] = ("subclass", "instrumented")
 
 
@@ -70,13 +71,21 @@ def needs(*abilities: Ability) -> pytest.MarkDecorator:
 class Contract:
     """The fixtures of the sentences."""
 
-    @pytest.fixture(params=DRIVERS, ids=[kind.name for kind in DRIVERS])
+    def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
+        """Give a sentence the drivers that can do what it needs, and the protocols of groups that they speak."""
+        marker = metafunc.definition.get_closest_marker("needs")
+        needed = set(marker.args) if marker else set()
+        kinds = [kind for kind in DRIVERS if needed <= kind.can]
+        if "new_protocol" in metafunc.fixturenames:
+            pairs = [(kind, False) for kind in kinds] + [(kind, True) for kind in kinds if NEW_PROTOCOL in kind.can]
+            ids = [f"{kind.name}-{'consumer' if is_new else 'classic'}" for kind, is_new in pairs]
+            metafunc.parametrize(("driver", "new_protocol"), pairs, indirect=["driver"], ids=ids)
+        elif "driver" in metafunc.fixturenames:
+            metafunc.parametrize("driver", kinds, indirect=True, ids=[kind.name for kind in kinds])
+
+    @pytest.fixture
     def driver(self, request: pytest.FixtureRequest, broker: Broker) -> Driver:
         kind: type[Driver] = request.param
-        marker = request.node.get_closest_marker("needs")
-        for ability in marker.args if marker else ():
-            if ability not in kind.can:
-                pytest.skip(f"{kind.name}: {kind.cannot[ability]}")
         return kind(broker)
 
     @pytest.fixture(params=WAYS)
@@ -1126,15 +1135,10 @@ class TracedClientContract(Contract):
 
 
 class TracedGroupContract(Contract):
-    """What takes a group whose members come and go, and a broker that knows of transactions when it is read."""
+    """What takes a group whose members come and go, and a broker that knows of transactions when it is read.
 
-    @pytest.fixture(params=["classic", "consumer"])
-    def new_protocol(self, request: pytest.FixtureRequest, driver: Driver) -> bool:
-        """Whether the group is of the new protocol (KIP-848, `group.protocol=consumer`)."""
-        is_new: bool = request.param == "consumer"
-        if is_new and Ability.NEW_PROTOCOL not in driver.can:
-            pytest.skip(f"{driver.name}: {driver.cannot[Ability.NEW_PROTOCOL]}")
-        return is_new
+    `new_protocol`: the group is of the protocol of KIP-848 (`group.protocol=consumer`).
+    """
 
     def test_members_that_join_and_leave_are_told_on_the_next_poll(
         self, traced: Traced, spans: Spans, producer: DrivenProducer, topic: str, new_protocol: bool
