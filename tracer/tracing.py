@@ -5,7 +5,6 @@ Only this file starts and ends spans, and it makes them from plain records: on t
 """
 
 import time
-from collections import deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -153,9 +152,7 @@ class Tracing:
     def end_transaction(self, transaction: Transaction, outcome: str, error: BaseException | None) -> None:
         transaction.outcome = outcome
         span, transaction.span = transaction.span, None
-        held, transaction.held = transaction.held, deque()
-        for sent, ended_ns in held:
-            _end_in_transaction(sent, ended_ns, transaction)
+        _end_held(transaction)
         if span is not None:
             span.set_attribute(names.TRANSACTION_OUTCOME, outcome)
             _set_error(span, error)
@@ -329,13 +326,22 @@ def _received(current: Context) -> list[SpanContext]:
 
 def _hold(transaction: Transaction, sent: Span | Sending) -> None:
     """Keep an answered send until its transaction has an outcome; one that has it already ends at once."""
-    ended_ns = time.time_ns()
+    transaction.held.append((sent, time.time_ns()))
+    # Asked after, since another thread may end the transaction meanwhile.
     if transaction.outcome is not None:
-        _end_in_transaction(sent, ended_ns, transaction)
-        return
-    transaction.held.append((sent, ended_ns))
-    if len(transaction.held) > MOST_HELD:
+        _end_held(transaction)
+    elif len(transaction.held) > MOST_HELD:
         _end_in_transaction(*transaction.held.popleft(), transaction)
+
+
+def _end_held(transaction: Transaction) -> None:
+    held = transaction.held
+    while held:
+        try:
+            sent, ended_ns = held.popleft()
+        except IndexError:  # another thread had the last one
+            return
+        _end_in_transaction(sent, ended_ns, transaction)
 
 
 def _end_in_transaction(sent: Span | Sending, ended_ns: int, transaction: Transaction) -> None:
