@@ -14,7 +14,7 @@ from flowtrail.tracer.record import Unacknowledged
 from flowtrail.tracer.tracing import CHAIN
 from flowtrail.tracer.under_way import Sending
 
-from .known import WHERE, Known, asked_partition
+from .known import WHERE, Known
 
 _log = logging.getLogger("flowtrail.tracer")
 _is_said = False
@@ -38,62 +38,52 @@ def produce_batch(plain: Any, switch: Switch) -> Callable[..., Any]:
         original = plain.produce_batch
         if not switch.is_on:
             return original(self, *arguments, **options)
-        try:
-            known = known_of(self, Known)
-            topic, messages, partition, on_delivery = _given(*arguments, **options)
-            if known.is_driven or not known.is_configured or not _is_fit(topic, messages):
-                return original(self, *arguments, **options)
-            say_no_context_travels()
-            copies, sent = _copies(known, topic, messages, partition, on_delivery)
-        except Exception as error:
-            COUNTS.fail(WHERE, "produce_batch", error)
+        given = _given(arguments, options)
+        # Too many arguments, or one that is given twice: for the client to say.
+        begun = _begin(self, given) if len(given) == len(arguments) + len(options) else None
+        if begun is None:
             return original(self, *arguments, **options)
-        given = {"topic": topic, "messages": copies} | dict(zip(_NAMES[2:], arguments[2:], strict=False))
-        given |= {name: value for name, value in options.items() if name not in ("topic", "messages")}
+        known, copies, sent = begun
         try:
-            return original(self, **given)
+            return original(self, **given | {"messages": copies})
         except BaseException as error:
             for sending in sent:
                 known.answer(sending, error=error)
             raise
         finally:
-            _hand_on(known, messages, copies, sent)
+            _hand_on(known, given["messages"], copies, sent)
 
     return produce_batch
 
 
-_NAMES = ("topic", "messages", "partition", "on_delivery")
+def _given(arguments: tuple[Any, ...], options: dict[str, Any]) -> dict[str, Any]:
+    return dict(zip(("topic", "messages", "partition", "on_delivery"), arguments, strict=False)) | options
 
 
-def _given(
-    topic: Any = None, messages: Any = None, partition: Any = None, on_delivery: Any = None, **others: Any
-) -> tuple[Any, Any, Any, Any]:
-    return topic, messages, partition, on_delivery if on_delivery is not None else others.get("callback")
+def _begin(producer: Any, given: dict[str, Any]) -> tuple[Known, list[dict[str, Any]], list[Sending]] | None:
+    """Begin the send of each record; None when there is nothing to trace, or the client will refuse what is given."""
+    try:
+        known = known_of(producer, Known)
+        topic, messages = given.get("topic"), given.get("messages")
+        is_fit = isinstance(topic, str) and isinstance(messages, list) and all(type(each) is dict for each in messages)
+        if known.is_driven or not known.is_configured or not is_fit:
+            return None
+        say_no_context_travels()
+        return known, *_copies(known, topic, messages, given.get("on_delivery"))
+    except Exception as error:
+        COUNTS.fail(WHERE, "produce_batch", error)
+        return None
 
 
-def _is_fit(topic: Any, messages: Any) -> bool:
-    return isinstance(topic, str) and isinstance(messages, list) and all(type(message) is dict for message in messages)
-
-
-def _copies(
-    known: Known, topic: str, messages: list[dict[str, Any]], partition: Any, on_delivery: Any
-) -> tuple[list[dict[str, Any]], list[Sending]]:
+def _copies(known: Known, topic: Any, messages: Any, on_delivery: Any) -> tuple[list[dict[str, Any]], list[Sending]]:
     from .producer import delivered  # it imports this module
 
     copies: list[dict[str, Any]] = []
     sent: list[Sending] = []
     client, transaction = known.client(), known.transaction
     for message in messages:
-        sending = CHAIN.send(
-            client,
-            topic,
-            message.get("key"),
-            message.get("value"),
-            None,
-            asked_partition(message.get("partition", partition)),
-            message.get("timestamp") or None,
-            transaction,
-        )
+        # The partition that a message asks for is not always the one that it gets; the report has it.
+        sending = CHAIN.send(client, topic, message.get("key"), message.get("value"), None, transaction=transaction)
         known.unanswered.add(sending)
         sent.append(sending)
         theirs = message.get("callback") or on_delivery or known.on_delivery
