@@ -14,7 +14,7 @@ from opentelemetry.trace import Link, SpanContext, Status, StatusCode
 
 from . import attributes as names
 from . import spans
-from .record import Client, Received
+from .record import Client, Polled, Received
 from .sdk_span import begun, context_of
 from .shapes import Shape, shape_of
 from .under_way import SpanEvent
@@ -192,3 +192,42 @@ class DeferredProcess(DeferredSpan):
             each.shape = shape_of(names.PROCESS, self.client, spans.one_topic([r.topic for r in portion]))
             found.append(each)
         return found
+
+
+class PollNote:
+    """A poll that returned records, and when; more records than a span takes links make several spans."""
+
+    __slots__ = ("_ended_ns", "_parent", "deferring", "polled")
+
+    def __init__(self, deferring: "Deferring", polled: Polled, parent: SpanContext | None, ended_ns: int) -> None:
+        self.deferring = deferring
+        self.polled = polled
+        self._parent = parent
+        self._ended_ns = ended_ns
+
+    def described(self) -> list[DeferredSpan]:
+        self.taken()
+        most, found = self.deferring.most_links, []
+        for records, links in spans.portions(self.polled.records, most, with_attributes=True):
+            span = self.span(records)
+            if span is not None:
+                span.links = links
+                found.append(span)
+        return found
+
+    def taken(self) -> None:
+        """Its records wait no more."""
+        self.deferring.waiting_records -= len(self.polled.records)
+
+    def span(self, records: Sequence[Received]) -> DeferredSpan | None:
+        """The span of these records of the poll, without its links; None when it is not sampled."""
+        polled = self.polled
+        shape = shape_of(names.POLL, polled.client, spans.one_topic([record.topic for record in records]))
+        span = self.deferring.start(shape, self._parent, polled.started_ns)
+        if not isinstance(span, DeferredSpan):
+            return None
+        span.own = spans.consumed_attributes(records, count=len(records))
+        if records[0] is polled.records[0]:
+            span.events = [tuple(event) for event in polled.events]  # type: ignore[misc]  # as many as fields
+        span.end_ns = self._ended_ns
+        return span

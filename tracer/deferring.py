@@ -25,7 +25,7 @@ from opentelemetry.trace.propagation import _SPAN_KEY
 
 from . import attributes as names
 from . import spans
-from .deferred_span import DeferredProcess, DeferredSpan
+from .deferred_span import DeferredProcess, DeferredSpan, PollNote
 from .export import CountingProcessor
 from .hand_over import HandOver
 from .origin import DEAD_LETTER_TO, RETRY_TO
@@ -215,34 +215,6 @@ class Deferring:
         )
         made.end_ns = span.end_ns
         return made
-
-
-class PollNote:
-    """A poll that returned records, and when; more records than a span takes links make several spans."""
-
-    __slots__ = ("_deferring", "_ended_ns", "_parent", "_polled")
-
-    def __init__(self, deferring: Deferring, polled: Polled, parent: SpanContext | None, ended_ns: int) -> None:
-        self._deferring = deferring
-        self._polled = polled
-        self._parent = parent
-        self._ended_ns = ended_ns
-
-    def described(self) -> list[DeferredSpan]:
-        polled, found = self._polled, []
-        self._deferring.waiting_records -= len(polled.records)
-        for records, links in spans.portions(polled.records, self._deferring.most_links, with_attributes=True):
-            shape = shape_of(names.POLL, polled.client, spans.one_topic([record.topic for record in records]))
-            span = self._deferring.start(shape, self._parent, polled.started_ns)
-            if not isinstance(span, DeferredSpan):
-                continue
-            span.own = spans.consumed_attributes(records, count=len(records))
-            span.links = links
-            if records[0] is polled.records[0]:
-                span.events = [tuple(event) for event in polled.events]  # type: ignore[misc]  # as many as fields
-            span.end_ns = self._ended_ns
-            found.append(span)
-        return found
 
 
 def _parent(current: Context) -> SpanContext | None:

@@ -11,8 +11,8 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
-from typing import Final, Protocol
+from collections.abc import Callable
+from typing import Final
 
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
@@ -20,8 +20,8 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from .counts import Counts
 from .drain import Drain
-from .otlp_template import template_of
-from .sdk_span import Described, readable
+from .otlp_template import encode_noted, template_of
+from .sdk_span import Noted, readable
 
 _log = logging.getLogger("flowtrail.tracer")
 
@@ -39,12 +39,6 @@ EXPORTER_LOGGERS = (
     "opentelemetry.exporter.otlp.proto.http.trace_exporter",
     "opentelemetry.exporter.otlp.proto.grpc.exporter",
 )
-
-
-class Noted(Protocol):
-    """What the fast path puts into a queue: one span, or what several will be made of."""
-
-    def described(self) -> Sequence[Described]: ...
 
 
 class CountingProcessor(SpanProcessor):
@@ -126,29 +120,32 @@ class CountingProcessor(SpanProcessor):
 
     def _export(self, batch: list[ReadableSpan | Noted]) -> None:
         ready = [span for span in batch if isinstance(span, ReadableSpan)]
-        noted = [span for each in batch if not isinstance(each, ReadableSpan) for span in self._described(each)]
+        noted = [each for each in batch if not isinstance(each, ReadableSpan)] if len(ready) < len(batch) else []
+        encoded: list[bytes] = []
+        deferring = noted[0].deferring if noted else None
+        for each in noted:
+            try:
+                if self._export_template is None:
+                    ready += [readable(span, span.deferring) for span in each.described() if span.deferring is not None]
+                else:
+                    encoded += encode_noted(each)
+            except Exception as error:
+                self._counts.fail("flowtrail", "describe", error)
+        spans = len(ready) + len(encoded)
         # A poll is one thing in the queue, and may be several spans; what cannot be described is none.
-        self._counts.note(len(ready) + len(noted) - len(batch))
-        if not ready and not noted:
+        self._counts.note(spans - len(batch))
+        if not spans:
             return
-        self._in_hand.append(len(ready) + len(noted))
+        self._in_hand.append(spans)
         try:
-            if noted and self._export_template is not None:
-                is_sent = self._export_template(noted, ready)
+            if self._export_template is not None and deferring is not None:
+                is_sent = self._export_template(encoded, deferring, ready)
             else:
-                ready += [readable(span, deferring) for span in noted if (deferring := span.deferring) is not None]
                 is_sent = self._exporter.export(ready) is SpanExportResult.SUCCESS
         except Exception as error:
             is_sent = False
             self._hush.last = f"{type(error).__name__}: {error}"
         self._settle(is_sent=is_sent)
-
-    def _described(self, noted: Noted) -> Sequence[Described]:
-        try:
-            return noted.described()
-        except Exception as error:
-            self._counts.fail("flowtrail", "describe", error)
-            return ()
 
     def _settle(self, *, is_sent: bool) -> None:
         """Count the batch in hand, once: a shutdown that ran out of time may have counted it as dropped already."""

@@ -10,8 +10,8 @@ from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor, Synchrono
 
 from .counts import COUNTS
 from .drain import Drain
-from .export import BATCH_SIZE, QUEUE_SIZE, Noted
-from .sdk_span import readable
+from .export import BATCH_SIZE, QUEUE_SIZE
+from .sdk_span import Noted, readable
 
 # The program's own processors have their delays too.
 DELAY_MS: Final = 100

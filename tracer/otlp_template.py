@@ -8,14 +8,15 @@
         └ 2 span                        for each: ids, times, and what differs; name, kind and the client's attributes
                                         are kept with its shape
 
+Nearly all notes hold nothing out of the ordinary and are written down straight; others are described first.
 What is parsed from these bytes equals, field by field, what is parsed from the stock encoder's for the same spans.
 https://opentelemetry.io/docs/specs/otlp/, https://protobuf.dev/programming-guides/encoding/
 """
 
 import functools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from struct import Struct
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from opentelemetry.exporter.otlp.proto.common._internal import _encode_instrumentation_scope, _encode_resource
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
@@ -23,12 +24,25 @@ from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExport
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
-from opentelemetry.trace import Link, SpanContext, SpanKind
+from opentelemetry.trace import INVALID_SPAN_CONTEXT, SpanContext, SpanKind
 
-from .attributes import PARTITION
-from .counts import COUNTS
-from .sdk_span import Described
-from .shapes import Shape
+from .attributes import KEY, OFFSET, RECORD_TIMESTAMP_MS, SEND, TOMBSTONE, TOPIC
+from .capture import captured_key
+from .configuration import CONFIGURATION
+from .deferred_span import DeferredProcess, PollNote
+from .otlp_bytes import encode_attributes, field, int_attribute, partition_attribute, text_attribute, text_field, varint
+from .record import Received
+from .sdk_span import Described, Noted
+from .shapes import Shape, shape_of
+from .spans import further_attributes
+from .traceparent import read_spans
+from .under_way import Sending
+
+if TYPE_CHECKING:
+    from .deferring import Deferring
+
+# Sends encoded notes and ready spans; says whether that went well.
+Send: TypeAlias = Callable[[Sequence[bytes], "Deferring", Sequence[ReadableSpan]], bool]
 
 # opentelemetry.proto.trace.v1.Span.SpanKind
 _KINDS: Final = {
@@ -40,17 +54,10 @@ _KINDS: Final = {
 }
 # Fields 1 and 2 of Span and of Link: both ids.
 _IDS: Final = Struct(">2sQQ2sQ").pack
-_MOST: Final = (1 << 63) - 1
 _LOW: Final = (1 << 64) - 1
 # Fields 7 and 8 of Span, start and end, and 16, flags.
 _TIMES: Final = Struct("<BQBQ6s").pack
 _FIXED64: Final = Struct("<BQ").pack
-_DOUBLE: Final = Struct("<Bd").pack
-# A text of fewer bytes has a length of one byte, and so have the messages around it but the outermost.
-_SHORT: Final = 100
-# Each seven bits as the last byte of a varint, and as one that is followed by more.
-_ONE: Final = [bytes((group,)) for group in range(0x80)]
-_MORE: Final = [bytes((group | 0x80,)) for group in range(0x80)]
 # Field 15, an empty status (unset), and 16, flags: whether the parent is remote is known, and whether it is.
 _STATUS: Final = b"\x7a\x00"
 _FLAGS: Final = b"\x85\x01\x00\x01\x00\x00"
@@ -60,10 +67,10 @@ _LINK_FLAGS: Final = b"\x35\x00\x01\x00\x00"
 _LINK_FLAGS_REMOTE: Final = b"\x35\x00\x03\x00\x00"
 
 
-def template_of(exporter: Any) -> Callable[[Sequence[Described], Sequence[ReadableSpan]], bool] | None:
-    """Return what sends noted spans, and the SDK's own beside them, through an OTLP/HTTP exporter in one request.
+def template_of(exporter: Any) -> Send | None:
+    """Return what sends notes, and the SDK's own spans beside them, through an OTLP/HTTP exporter in one request.
 
-    It says whether that went well. None for any other exporter, and for one whose inside is not as it is known here.
+    None for any other exporter, and for one whose inside is not as it is known here.
     """
     if type(exporter) is not OTLPSpanExporter:
         return None
@@ -71,14 +78,11 @@ def template_of(exporter: Any) -> Callable[[Sequence[Described], Sequence[Readab
     if not callable(getattr(client, "export", None)):
         return None
 
-    def send(noted: Sequence[Described], ready: Sequence[ReadableSpan]) -> bool:
+    def send(encoded: Sequence[bytes], deferring: "Deferring", ready: Sequence[ReadableSpan]) -> bool:
         if exporter._shutdown:
             return False
-        deferring = noted[0].deferring
-        if deferring is None:
-            return False
         # Requests one after the other are one request: repeated fields add up.
-        data = encode(noted, deferring.resource, deferring.scope)
+        data = request(encoded, deferring.resource, deferring.scope)
         if ready:
             data += encode_spans(ready).SerializePartialToString()
         return bool(client.export(data).success)
@@ -86,161 +90,152 @@ def template_of(exporter: Any) -> Callable[[Sequence[Described], Sequence[Readab
     return send
 
 
-def encode(spans: Iterable[Described], resource: Resource, scope: InstrumentationScope) -> bytes:
-    """Return an ExportTraceServiceRequest; without spans it is empty, and no bytes at all. Spans must be described."""
-    encoded = b"".join([_field(0x12, _span(span)) for span in spans])
+def encode_noted(noted: Noted) -> list[bytes]:
+    """Return the spans that a note stands for, each as the field of a request that `request` takes."""
+    if isinstance(noted, Sending):
+        return [field(0x12, _sent(noted))]
+    if isinstance(noted, DeferredProcess):
+        processed = _processed(noted)
+        if processed is not None:
+            return [field(0x12, processed)]
+    elif isinstance(noted, PollNote):
+        polled = _polled(noted)
+        if polled is not None:
+            return polled
+    return [field(0x12, _span(span)) for span in noted.described()]
+
+
+def request(encoded: Sequence[bytes], resource: Resource, scope: InstrumentationScope) -> bytes:
+    """Return an ExportTraceServiceRequest of spans that are encoded; without any it is empty, and no bytes at all."""
     if not encoded:
         return b""
-    return _field(0x0A, _resource(resource) + _field(0x12, _scope(scope) + encoded))
+    return field(0x0A, _resource(resource) + field(0x12, _scope(scope) + b"".join(encoded)))
+
+
+# Notes with nothing out of the ordinary, without attribute dictionaries and links in between
+
+
+def _sent(sending: Sending) -> bytes:
+    """What `Sending.described` says, in the same order."""
+    is_plain = sending.schemas is None and sending.captured is None and sending.transaction is None
+    if not is_plain or sending.is_tombstone:
+        sending.described()
+        return _span(sending)
+    parts = [_head(sending, shape_of(SEND, sending.client, sending.topic))]
+    if sending.partition is not None:
+        parts.append(partition_attribute(0x4A, str(sending.partition)))
+    _add_key(parts, 0x4A, sending.key)
+    if sending.offset is not None:
+        parts.append(int_attribute(0x4A, OFFSET, sending.offset))
+    return b"".join(parts)
+
+
+def _processed(span: DeferredProcess) -> bytes | None:
+    """What `DeferredProcess.described` says of one record; None for a batch, and for a record with several contexts."""
+    if span.is_batch:
+        return None
+    record = span.records[0]
+    context, others = read_spans(record.headers)
+    if others:
+        return None
+    parts = [_head(span, span.shape)]
+    _add_record(parts, 0x4A, record)
+    parts.append(encode_attributes(0x4A, span.also))
+    if context is not None:
+        parts.append(field(0x6A, _link(context, b"")))
+    return b"".join(parts)
+
+
+def _polled(note: PollNote) -> list[bytes] | None:
+    """What `PollNote.described` says of a poll that takes one span; None for others."""
+    records = note.polled.records
+    if len(records) > note.deferring.most_links:
+        return None
+    links = []
+    for record in records:
+        context, others = read_spans(record.headers)
+        if others:
+            return None
+        own: list[bytes] = [text_attribute(0x22, TOPIC, record.topic)]
+        _add_record(own, 0x22, record)
+        links.append(field(0x6A, _link(INVALID_SPAN_CONTEXT if context is None else context, b"".join(own))))
+    note.taken()
+    span = note.span(records)
+    return [] if span is None else [field(0x12, _span(span) + b"".join(links))]
+
+
+def _add_record(parts: list[bytes], tag: int, record: Received) -> None:
+    """What `spans.record_attributes` says, in the same order."""
+    parts.append(partition_attribute(tag, str(record.partition)))
+    parts.append(int_attribute(tag, OFFSET, record.offset))
+    _add_key(parts, tag, record.key)
+    if record.timestamp_ms is not None:
+        parts.append(int_attribute(tag, RECORD_TIMESTAMP_MS, record.timestamp_ms))
+    if record.is_tombstone:
+        parts.append(encode_attributes(tag, {TOMBSTONE: True}))
+    further = further_attributes(record)
+    if further:
+        parts.append(encode_attributes(tag, further))
+
+
+def _add_key(parts: list[bytes], tag: int, key: object) -> None:
+    text = captured_key(key, CONFIGURATION.now)
+    if text is not None:
+        parts.append(text_attribute(tag, KEY, text))
+
+
+# Any span
 
 
 def _span(span: Described) -> bytes:
-    shape, trace_id, parent = span.shape, span.trace_id, span.parent
-    if parent is None:
-        parts = [
-            _IDS(b"\x0a\x10", trace_id >> 64, trace_id & _LOW, b"\x12\x08", span.span_id),
-            shape.encoded or _encode_shape(shape),
-            _TIMES(0x39, span.start_ns, 0x41, span.end_ns, _FLAGS),
-        ]
-    else:
-        parts = [
-            _IDS(b"\x0a\x10", trace_id >> 64, trace_id & _LOW, b"\x12\x08", span.span_id),
-            shape.encoded or _encode_shape(shape),
-            _TIMES(0x39, span.start_ns, 0x41, span.end_ns, _FLAGS_REMOTE if parent.is_remote else _FLAGS),
-            b"\x22\x08" + parent.span_id.to_bytes(8, "big"),
-        ]
-        if parent.trace_state:
-            state = ",".join([f"{name}={value}" for name, value in parent.trace_state.items()])
-            parts.append(_text(0x1A, state))
-    parts.append(_attributes(0x4A, span.own))
+    parts = [_head(span, span.shape), encode_attributes(0x4A, span.own)]
     for event, attributes, at_ns in span.events:
-        parts.append(_field(0x5A, _FIXED64(0x09, at_ns) + _text(0x12, event) + _attributes(0x1A, attributes)))
+        parts.append(field(0x5A, _FIXED64(0x09, at_ns) + text_field(0x12, event) + encode_attributes(0x1A, attributes)))
     for link in span.links:
-        parts.append(_field(0x6A, _link(link)))
+        own = encode_attributes(0x22, link.attributes) if link.attributes else b""
+        parts.append(field(0x6A, _link(link.context, own)))
     return b"".join(parts)
+
+
+def _head(span: Described, shape: Shape) -> bytes:
+    """Ids, times, and what the shape says."""
+    trace_id, parent = span.trace_id, span.parent
+    ids = _IDS(b"\x0a\x10", trace_id >> 64, trace_id & _LOW, b"\x12\x08", span.span_id)
+    common = shape.encoded or _encode_shape(shape)
+    if parent is None:
+        return ids + _TIMES(0x39, span.start_ns, 0x41, span.end_ns, _FLAGS) + common
+    times = _TIMES(0x39, span.start_ns, 0x41, span.end_ns, _FLAGS_REMOTE if parent.is_remote else _FLAGS)
+    head = b"%b\x22\x08%b%b%b" % (ids, parent.span_id.to_bytes(8, "big"), times, common)
+    if parent.trace_state:
+        head += text_field(0x1A, ",".join([f"{name}={value}" for name, value in parent.trace_state.items()]))
+    return head
 
 
 def _encode_shape(shape: Shape) -> bytes:
     shape.encoded = (
-        _text(0x2A, shape.name) + _ONE[0x30] + _ONE[_KINDS[shape.kind]] + _STATUS + _attributes(0x4A, shape.attributes)
+        text_field(0x2A, shape.name)
+        + varint(0x30)
+        + varint(_KINDS[shape.kind])
+        + _STATUS
+        + encode_attributes(0x4A, shape.attributes)
     )
     return shape.encoded
 
 
-def _link(link: Link) -> bytes:
-    context: SpanContext = link.context
+def _link(context: SpanContext, own: bytes) -> bytes:
     trace_id = context.trace_id
-    return (
-        _IDS(b"\x0a\x10", trace_id >> 64, trace_id & _LOW, b"\x12\x08", context.span_id)
-        + (_attributes(0x22, link.attributes) if link.attributes else b"")
-        + (_LINK_FLAGS_REMOTE if context.is_remote else _LINK_FLAGS)
-    )
-
-
-def _attributes(tag: int, attributes: Mapping[str, Any]) -> bytes:
-    """KeyValues as fields `tag`; what cannot be encoded is left out and counted, as the rest is worth having."""
-    encoded = []
-    for name, value in attributes.items():
-        try:
-            if type(value) is int:
-                number = _varint(value) if 0 <= value <= _MOST else _negative(value)
-                body = b"%b\x12%b\x18%b" % (_name(name), _ONE[len(number) + 1], number)
-            elif name == PARTITION:
-                encoded.append(_partition(tag, value))
-                continue
-            elif type(value) is str and len(text := value.encode()) < _SHORT:
-                body = b"%b\x12%b\x0a%b%b" % (_name(name), _ONE[len(text) + 2], _ONE[len(text)], text)
-            else:
-                body = _name(name) + _field(0x12, _value(value))
-            encoded.append(_field(tag, body))
-        except (TypeError, ValueError) as error:
-            COUNTS.fail("attribute", name, error)
-    return b"".join(encoded)
-
-
-# Of the attributes that differ from record to record, only this one has few values.
-@functools.lru_cache(maxsize=1024)
-def _partition(tag: int, value: str) -> bytes:
-    return _field(tag, _name(PARTITION) + _field(0x12, _value(value)))
-
-
-@functools.lru_cache(maxsize=512)
-def _name(name: str) -> bytes:
-    return _text(0x0A, name)
-
-
-def _value(value: Any) -> bytes:
-    """An AnyValue. Raises TypeError or ValueError for what is no attribute's value."""
-    match value:
-        case bool():
-            return b"\x10\x01" if value else b"\x10\x00"
-        case str():
-            return _text(0x0A, value)
-        case int():
-            return b"\x18" + (_varint(value) if 0 <= value <= _MOST else _negative(value))
-        case float():
-            return _DOUBLE(0x21, value)
-        case bytes():
-            return _field(0x3A, value)
-        case Sequence():
-            return _field(0x2A, b"".join([_field(0x0A, _value(each)) for each in value]))
-    raise TypeError(f"{type(value).__name__} is no attribute's value")
-
-
-def _text(tag: int, text: str) -> bytes:
-    return _field(tag, text.encode())
-
-
-def _field(tag: int, body: bytes) -> bytes:
-    """A length-delimited field; `tag` is its number and wire type, below 128."""
-    length = len(body)
-    return b"%b%b%b" % (_ONE[tag], _ONE[length] if length < 0x80 else _varint(length), body)
-
-
-def _varint(number: int) -> bytes:
-    """Little-endian groups of seven bits; 0 ≤ number < 2⁶⁴."""
-    if number < 0x80:
-        return _ONE[number]
-    if number < 0x4000:
-        return _MORE[number & 0x7F] + _ONE[number >> 7]
-    if number < 0x200000:
-        return b"%b%b%b" % (_MORE[number & 0x7F], _MORE[number >> 7 & 0x7F], _ONE[number >> 14])
-    if number < 0x10000000:
-        return b"%b%b%b%b" % (
-            _MORE[number & 0x7F],
-            _MORE[number >> 7 & 0x7F],
-            _MORE[number >> 14 & 0x7F],
-            _ONE[number >> 21],
-        )
-    return _long_varint(number)
-
-
-# Timestamps: the records of a poll share them.
-@functools.lru_cache(maxsize=256)
-def _long_varint(number: int) -> bytes:
-    groups = []
-    while number >= 0x80:
-        groups.append(_MORE[number & 0x7F])
-        number >>= 7
-    groups.append(_ONE[number])
-    return b"".join(groups)
-
-
-def _negative(number: int) -> bytes:
-    """A negative number in two's complement. Raises ValueError for what has no 64 bits."""
-    if -(1 << 63) <= number < 0:
-        return _long_varint(number + (1 << 64))
-    raise ValueError(f"{number} is no 64-bit number")
+    ids = _IDS(b"\x0a\x10", trace_id >> 64, trace_id & _LOW, b"\x12\x08", context.span_id)
+    return ids + own + (_LINK_FLAGS_REMOTE if context.is_remote else _LINK_FLAGS)
 
 
 @functools.lru_cache(maxsize=8)
 def _scope(scope: InstrumentationScope) -> bytes:
-    return _field(0x0A, _encode_instrumentation_scope(scope).SerializeToString()) + _schema(scope.schema_url)
+    return field(0x0A, _encode_instrumentation_scope(scope).SerializeToString()) + _schema(scope.schema_url)
 
 
 def _schema(url: str | None) -> bytes:
     """The address of the conventions that were followed, field 3 of both ResourceSpans and ScopeSpans."""
-    return _text(0x1A, url) if url else b""
+    return text_field(0x1A, url) if url else b""
 
 
 _encoded_resource: tuple[Resource, bytes] | None = None
@@ -251,7 +246,7 @@ def _resource(resource: Resource) -> bytes:
     global _encoded_resource
     kept = _encoded_resource
     if kept is None or kept[0] is not resource:
-        encoded = _field(0x0A, _encode_resource(resource).SerializeToString())
+        encoded = field(0x0A, _encode_resource(resource).SerializeToString())
         kept = resource, encoded + _schema(resource.schema_url)
         _encoded_resource = kept
     return kept[1]

@@ -41,6 +41,15 @@ class Described(Protocol):
     def events(self) -> Sequence[SpanEvent]: ...
 
 
+class Noted(Protocol):
+    """What the fast path puts into a queue: one span, or what several will be made of."""
+
+    @property
+    def deferring(self) -> "Deferring | None": ...
+
+    def described(self) -> Sequence[Described]: ...
+
+
 def context_of(span: Described) -> SpanContext:
     """The context that children and links name."""
     state = None if span.parent is None else span.parent.trace_state

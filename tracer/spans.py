@@ -76,6 +76,12 @@ def record_attributes(record: Received) -> Attributes:
         found[names.RECORD_TIMESTAMP_MS] = record.timestamp_ms
     if record.is_tombstone:
         found[names.TOMBSTONE] = True
+    return found | further_attributes(record)
+
+
+def further_attributes(record: Received) -> Attributes:
+    """What few records say of themselves: captured headers, a past of their own, schemas."""
+    found: Attributes = {}
     if CONFIGURATION.now.capture_headers:
         found |= captured_headers(record.headers, CONFIGURATION.now)
     if record.headers or record.delivery_attempt is not None:

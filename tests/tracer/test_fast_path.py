@@ -33,15 +33,16 @@ from opentelemetry.trace.span import TraceState
 from flowtrail.tracer import attributes as names
 from flowtrail.tracer.configuration import CONFIGURATION, Configuration
 from flowtrail.tracer.counts import COUNTS
-from flowtrail.tracer.deferred_span import DeferredSpan
-from flowtrail.tracer.deferring import Deferring, PollNote, plan
+from flowtrail.tracer.deferred_span import DeferredSpan, PollNote
+from flowtrail.tracer.deferring import Deferring, plan
 from flowtrail.tracer.export import BATCH_SIZE, QUEUE_SIZE
 from flowtrail.tracer.interceptor import ABORTED, Chain
-from flowtrail.tracer.otlp_template import encode
+from flowtrail.tracer.otlp_template import encode_noted, request
 from flowtrail.tracer.record import Client, Committed, Event, Header, Polled, Received
 from flowtrail.tracer.samplers import decider
-from flowtrail.tracer.sdk_span import readable
+from flowtrail.tracer.sdk_span import Noted, readable
 from flowtrail.tracer.tracing import Tracing, end_process
+from flowtrail.tracer.under_way import Sending
 
 from .spans import wait_until
 
@@ -538,15 +539,34 @@ def test_the_template_encodes_as_the_stock_encoder_does(
     assert deferring is not None
     try:
         polled = Polled(records[0].client, records, 1_700_000_000_000_000_000, events)
-        spans = PollNote(deferring, polled, parent, 1_700_000_000_000_000_001).described()
-        process = _processed(deferring, records if is_batch else records[:1], parent, is_batch)
-        spans += [*process.described()]
+        notes: list[Noted] = [
+            PollNote(deferring, polled, parent, 1_700_000_000_000_000_001),
+            _processed(deferring, records if is_batch else records[:1], parent, is_batch),
+            _sent(deferring, records[0], parent),
+        ]
+        # A poll draws its ids when it is described: for both ways the same.
+        deferring._ids = Counting()  # type: ignore[assignment]
+        encoded = [each for note in notes for each in encode_noted(note)]
+        deferring._ids = Counting()  # type: ignore[assignment]
+        theirs = encode_spans([readable(span, deferring) for note in notes for span in note.described()])
     finally:
         deferring.leave()
         provider.shutdown()
-    ours = ExportTraceServiceRequest.FromString(encode(spans, deferring.resource, deferring.scope))
-    theirs = encode_spans([readable(span, deferring) for span in spans])
-    assert ours == theirs
+    assert ExportTraceServiceRequest.FromString(request(encoded, deferring.resource, deferring.scope)) == theirs
+
+
+def _sent(deferring: Deferring, record: Received, parent: SpanContext | None) -> Sending:
+    token = context.attach(Context() if parent is None else trace.set_span_in_context(NonRecordingSpan(parent)))
+    try:
+        sending = Sending(record.client, None)
+        sending.topic, sending.key, sending.is_tombstone, sending.captured = record.topic, record.key, False, None
+        if record.is_tombstone:
+            sending.is_tombstone, sending.schemas = True, ("7", None)
+        assert deferring.start_send(sending, context.get_current())
+        sending.answered(record.partition, record.offset)
+    finally:
+        context.detach(token)
+    return sending
 
 
 def _processed(
@@ -569,7 +589,7 @@ def _processed(
 def test_nothing_is_no_bytes() -> None:
     provider = TracerProvider(shutdown_on_exit=False)
     scope = provider.get_tracer("test")._instrumentation_scope  # type: ignore[attr-defined]
-    assert encode([], provider.resource, scope) == b""
+    assert request([], provider.resource, scope) == b""
 
 
 def test_spans_go_out_while_nobody_asks(make: Callable[..., Made]) -> None:
