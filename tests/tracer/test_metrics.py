@@ -58,6 +58,13 @@ class Reading:
         return point
 
 
+def begun(reading: Reading) -> Metrics:
+    """Metrics as `set_up` leaves them: without the instruments a reader may collect before the thread has made them."""
+    measured = Metrics(reading.provider)
+    measured.begin()
+    return measured
+
+
 @pytest.fixture
 def reading() -> Iterator[Reading]:
     reading = Reading()
@@ -66,7 +73,7 @@ def reading() -> Iterator[Reading]:
 
 
 def test_a_send_is_counted_and_its_duration_measured(reading: Reading) -> None:
-    Metrics(reading.provider).finished(names.SEND, SENT, 30_000_000, 1)
+    begun(reading).finished(names.SEND, SENT, 30_000_000, 1)
     common = {
         "messaging.system": "kafka",
         "messaging.operation.name": "send",
@@ -84,7 +91,7 @@ def test_a_send_is_counted_and_its_duration_measured(reading: Reading) -> None:
 
 
 def test_a_poll_counts_its_messages_by_group(reading: Reading) -> None:
-    measured = Metrics(reading.provider)
+    measured = begun(reading)
     measured.finished(names.POLL, POLLED, 1_000_000, 500)
     measured.finished(names.POLL, POLLED, None, 128)
     consumed = reading.one("messaging.client.consumed.messages")
@@ -95,7 +102,7 @@ def test_a_poll_counts_its_messages_by_group(reading: Reading) -> None:
 
 
 def test_the_work_on_a_message_has_a_metric_of_its_own(reading: Reading) -> None:
-    Metrics(reading.provider).finished(names.PROCESS, POLLED, 2_000_000_000, 1)
+    begun(reading).finished(names.PROCESS, POLLED, 2_000_000_000, 1)
     process = reading.one("messaging.process.duration")
     assert (process.sum, process.attributes["messaging.operation.name"]) == (2, "process")
     assert "messaging.operation.type" not in process.attributes
@@ -104,18 +111,18 @@ def test_the_work_on_a_message_has_a_metric_of_its_own(reading: Reading) -> None
 
 
 def test_a_commit_is_an_operation_that_counts_no_messages(reading: Reading) -> None:
-    Metrics(reading.provider).finished(names.COMMIT, POLLED, 2_000_000, 0)
+    begun(reading).finished(names.COMMIT, POLLED, 2_000_000, 0)
     assert reading.one("messaging.client.operation.duration").attributes["messaging.operation.type"] == "settle"
     assert reading.points("messaging.client.consumed.messages") == []
 
 
 def test_a_transactions_length_is_not_measured(reading: Reading) -> None:
-    Metrics(reading.provider).finished(names.TRANSACTION, {}, 2_000_000, 0)
+    begun(reading).finished(names.TRANSACTION, {}, 2_000_000, 0)
     assert reading.points("messaging.client.operation.duration") == []
 
 
 def test_a_failure_is_a_series_of_its_own(reading: Reading) -> None:
-    measured = Metrics(reading.provider)
+    measured = begun(reading)
     measured.finished(names.SEND, SENT, 1, 1)
     measured.finished(names.SEND, SENT, 1, 1, "kafka.errors.KafkaTimeoutError")
     failed = {
@@ -125,7 +132,7 @@ def test_a_failure_is_a_series_of_its_own(reading: Reading) -> None:
 
 
 def test_a_sampled_span_is_an_exemplar_and_another_is_not(reading: Reading) -> None:
-    measured = Metrics(reading.provider)
+    measured = begun(reading)
     measured.finished(names.SEND, SENT, 1, 1, None, SAMPLED)
     measured.finished(names.POLL, POLLED, 1, 1, None, SpanContext(0xC3, 0xD4, False, TraceFlags(0)))
     found = {
@@ -138,7 +145,7 @@ def test_a_sampled_span_is_an_exemplar_and_another_is_not(reading: Reading) -> N
 
 
 def test_a_span_that_is_current_where_it_is_recorded_is_no_exemplar(reading: Reading) -> None:
-    measured = Metrics(reading.provider)
+    measured = begun(reading)
     with trace.use_span(trace.NonRecordingSpan(SAMPLED)):
         measured.finished(names.SEND, SENT, 1, 1)
         measured.record()
@@ -146,7 +153,7 @@ def test_a_span_that_is_current_where_it_is_recorded_is_no_exemplar(reading: Rea
 
 
 def test_the_tracers_own_health_is_observed(reading: Reading, monkeypatch: pytest.MonkeyPatch) -> None:
-    Metrics(reading.provider).begin()
+    begun(reading)
     before = {name: reading.one(name).value for name, *_ in metrics.HEALTH}
     COUNTS.note()
     COUNTS.note()
@@ -163,16 +170,14 @@ def test_the_tracers_own_health_is_observed(reading: Reading, monkeypatch: pytes
 
 
 def test_what_waits_when_a_reader_collects_is_in_what_it_collects(reading: Reading) -> None:
-    measured = Metrics(reading.provider)
-    measured.begin()
+    measured = begun(reading)
     for count in range(1, 4):
         measured.finished(names.SEND, SENT, 1, 1)
         assert reading.one("messaging.client.sent.messages").value == count
 
 
 def test_more_than_the_queue_takes_is_left_out_and_counted(reading: Reading, monkeypatch: pytest.MonkeyPatch) -> None:
-    measured = Metrics(reading.provider)
-    measured.begin()
+    measured = begun(reading)
     monkeypatch.setattr(measured, "_start", lambda: None)
     monkeypatch.setattr(metrics, "QUEUE_SIZE", 5)
     for _ in range(7):
@@ -184,7 +189,7 @@ def test_more_than_the_queue_takes_is_left_out_and_counted(reading: Reading, mon
 def test_a_span_that_ends_inside_a_measurement_neither_waits_nor_is_lost(
     reading: Reading, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    measured = Metrics(reading.provider)
+    measured = begun(reading)
     monkeypatch.setattr(measured, "_start", lambda: None)  # else its thread would take the lock too
     measured.finished(names.SEND, SENT, 1, 1)
 
@@ -217,7 +222,7 @@ def test_a_span_that_ends_inside_a_measurement_neither_waits_nor_is_lost(
 
 
 def test_all_threads_and_readers_together_lose_and_double_nothing(reading: Reading) -> None:
-    measured = Metrics(reading.provider)
+    measured = begun(reading)
 
     def work() -> None:
         for _ in range(2000):
@@ -299,7 +304,7 @@ def test_a_forked_child_measures_what_it_does_itself() -> None:
         "if child == 0:\n"
         "    METRICS.finished(names.SEND, {}, 1, 1)\n"
         "    METRICS.finished(names.SEND, {}, 1, 1)\n"
-        "print(sent(reader), flush=True)\n"
+        "os.write(1, f'{sent(reader)}\\n'.encode())\n"
         "if child == 0: os._exit(0)\n"
         "os.waitpid(child, 0)"
     )
