@@ -1,9 +1,11 @@
 """A send says which schemas its key and value were written with, whoever serialized them."""
 
+import asyncio
 import uuid
 from collections.abc import Iterator
 from typing import Any
 
+import aiokafka
 import kafka
 import pytest
 from confluent_kafka.schema_registry import SchemaRegistryClient, header_schema_id_serializer
@@ -18,7 +20,10 @@ import flowtrail
 from flowtrail.demo.embedded_broker import KAFKA_PYTHON_OPTIONS, EmbeddedBroker
 from flowtrail.tracer import attributes as names
 from flowtrail.tracer.clients import kafka_python
+from flowtrail.tracer.clients.aiokafka import AIOKafkaProducer
 from flowtrail.tracer.configuration import CONFIGURATION, Configuration
+
+from .spans import Spans, attributes
 
 TIMEOUT_S = 20
 AVRO = '{"type": "record", "name": "Order", "fields": [{"name": "id", "type": "string"}]}'
@@ -49,7 +54,9 @@ def topic() -> str:
 
 
 @pytest.fixture(params=["subclass", "instrumented"])
-def send(request: pytest.FixtureRequest, broker: EmbeddedBroker, topic: str) -> Iterator[Any]:
+def send(
+    request: pytest.FixtureRequest, broker: EmbeddedBroker, topic: str, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Any]:
     """Send one record by a producer with these options, and return the schemas of its span, poll and processing."""
     exporter = InMemorySpanExporter()
     provider = TracerProvider()
@@ -60,6 +67,7 @@ def send(request: pytest.FixtureRequest, broker: EmbeddedBroker, topic: str) -> 
         flowtrail.set_up(tracer_provider=provider)
     else:
         flowtrail.instrument(tracer_provider=provider)
+    monkeypatch.setattr(CONFIGURATION, "now", Configuration(infer_processing=False))
 
     def send(options: dict[str, Any], /, *arguments: Any, **record: Any) -> dict[str, Any]:
         make: Any = kafka_python.KafkaProducer if is_subclass else kafka.KafkaProducer
@@ -83,11 +91,6 @@ def send(request: pytest.FixtureRequest, broker: EmbeddedBroker, topic: str) -> 
     yield send
     flowtrail.uninstrument()
     provider.shutdown()
-
-
-@pytest.fixture(autouse=True)
-def nothing_is_inferred(monkeypatch: pytest.MonkeyPatch, send: Any) -> None:
-    monkeypatch.setattr(CONFIGURATION, "now", Configuration(infer_processing=False))
 
 
 def test_bytes_that_the_program_serialized_itself(send: Any) -> None:
@@ -122,6 +125,32 @@ def test_a_header_of_the_producers_own_serializer(send: Any, topic: str) -> None
     found = send({"value_serializer": avro}, ORDER)
     guid = avro.registry.get_latest_version(f"{topic}-value").guid
     assert found == {"send": (None, guid), "poll": (None, guid)}
+
+
+@pytest.mark.parametrize("is_instrumented", [False, True])
+def test_bytes_of_aiokafkas_serializers(broker: EmbeddedBroker, topic: str, is_instrumented: bool) -> None:
+    spans = Spans()
+    if is_instrumented:
+        flowtrail.instrument(tracer_provider=spans.provider)
+    else:
+        flowtrail.set_up(tracer_provider=spans.provider)
+    make: Any = aiokafka.AIOKafkaProducer if is_instrumented else AIOKafkaProducer
+    avro = Avro(MessageField.VALUE)
+
+    async def send() -> None:
+        producer = make(
+            bootstrap_servers=broker.bootstrap_servers, value_serializer=lambda value: avro.serialize(topic, [], value)
+        )
+        await producer.start()
+        try:
+            await producer.send_and_wait(topic, ORDER, key=b"order-1204", partition=0)
+        finally:
+            await producer.stop()
+
+    asyncio.run(send())
+    flowtrail.uninstrument()
+    found = attributes(spans.one(f"send {topic}"))
+    assert (found.get(names.KEY_SCHEMA), found.get(names.VALUE_SCHEMA)) == (None, "1")
 
 
 def test_a_serializer_that_writes_no_schema(send: Any) -> None:

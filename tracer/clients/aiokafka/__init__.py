@@ -10,6 +10,7 @@ the same functions into aiokafka's own classes.
     batch.py         batches that the program fills by itself
     answers.py       what became of a send
     headers.py       headers that can carry a context
+    serialized.py    schema ids of what its serializers make
     transactions.py  from begin to the outcome
     consumer.py      records, one by one or many at once, and seeks
     commits.py       commits, those that the client makes by itself included

@@ -31,6 +31,8 @@ class Known(known.Known):
         )
         # Weak: none of this may keep the client.
         self._consumer: weakref.ref[Any] | None = None if is_producer else weakref.ref(client)
+        # Its serializers make the bytes that schema ids stand in.
+        self.serializes = is_producer and (client._key_serializer, client._value_serializer) != (None, None)
         # The task that got the records which are in hand.
         self._polled_in: weakref.ref[asyncio.Task[Any]] | None = None
         # What the group gave to this member.

@@ -11,12 +11,14 @@ from flowtrail.tracer.clients.known import is_known
 from flowtrail.tracer.clients.lighter_headers import lighter_headers
 from flowtrail.tracer.counts import COUNTS
 from flowtrail.tracer.tracing import CHAIN
+from flowtrail.tracer.under_way import Sending
 
 from .answers import tell_answer
 from .batch import create_batch, send_batch
 from .headers import is_sendable
 from .known import WHERE, known_of, known_or_none
 from .parts import trace_parts
+from .serialized import note_serialized, send_serialized
 from .transactions import (
     abort_transaction,
     begin_transaction,
@@ -35,6 +37,12 @@ class AIOKafkaProducer(aiokafka.AIOKafkaProducer):  # type: ignore[misc]  # aiok
 
     async def send(self, topic, value=None, key=None, partition=None, timestamp_ms=None, headers=None):  # type: ignore[no-untyped-def]
         return await send(super().send, self, topic, value, key, partition, timestamp_ms, headers)
+
+    def _serialize(self, key, value, headers):  # type: ignore[no-untyped-def]
+        serialized = super()._serialize(key, value, headers)
+        if self._key_serializer is not None or self._value_serializer is not None:
+            note_serialized(headers, serialized)
+        return serialized
 
     def create_batch(self):  # type: ignore[no-untyped-def]
         return create_batch(super().create_batch, self)
@@ -82,9 +90,13 @@ async def send(
         known = known_of(producer)
         can_carry = not headers or is_sendable(headers)
         given = headers if can_carry else None
-        sending = CHAIN.send(known.client(), topic, key, value, given, partition, timestamp_ms, known.transaction)
+        sending: Sending = CHAIN.send(
+            known.client(), topic, key, value, given, partition, timestamp_ms, known.transaction
+        )
         known.unanswered.add(sending)
         sent = sending.headers if can_carry else headers
+        if known.serializes:
+            original = partial(send_serialized, original, sending)
     except Exception as error:
         COUNTS.fail(WHERE, "send", error)
         return await original(topic, value, key, partition, timestamp_ms, headers)

@@ -17,6 +17,7 @@ from .batch import create_batch, send_batch
 from .commits import commit
 from .consumer import AIOKafkaConsumer
 from .producer import AIOKafkaProducer
+from .serialized import note_serialized
 
 _OURS: Final = (AIOKafkaProducer, AIOKafkaConsumer)
 
@@ -29,6 +30,17 @@ def _replace_send(original, switch):  # type: ignore[no-untyped-def]
         return await producer.send(bound, self, topic, value, key, partition, timestamp_ms, headers)
 
     return send_traced
+
+
+def _replace_serialize(original, switch):  # type: ignore[no-untyped-def]
+    def serialize_traced(self, key, value, headers):  # type: ignore[no-untyped-def]
+        serialized = original(self, key, value, headers)
+        has_serializers = self._key_serializer is not None or self._value_serializer is not None
+        if has_serializers and switch.is_on and not isinstance(self, _OURS):
+            note_serialized(headers, serialized)
+        return serialized
+
+    return serialize_traced
 
 
 def _replace_create_batch(original, switch):  # type: ignore[no-untyped-def]
@@ -149,5 +161,7 @@ REPLACEMENTS: Final[tuple[Replacement, ...]] = (
     (aiokafka.AIOKafkaConsumer, "seek_to_committed", _replace_seek_to(consumer.seek_to_committed)),
     (aiokafka.AIOKafkaConsumer, "stop", _replace_step(consumer.stop)),
     *parts.REPLACEMENTS,
+    # A version that serializes elsewhere just says no schemas.
+    *((kind, "_serialize", _replace_serialize) for kind in (aiokafka.AIOKafkaProducer,) if "_serialize" in vars(kind)),
 )
 METHODS: Final = Methods(REPLACEMENTS)

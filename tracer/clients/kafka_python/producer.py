@@ -56,6 +56,31 @@ class KafkaProducer(kafka.KafkaProducer):  # type: ignore[misc]  # kafka-python 
         return abort_transaction(super().abort_transaction, self)
 
 
+class AnsweredSending(Sending):
+    """A sending that is its future's callback: so nothing more is made for each record, and collected again."""
+
+    __slots__ = ("known",)
+
+    known: Known
+
+    def __call__(self, answer: Any) -> None:
+        """Take what a future holds: the record's metadata, or the error. Runs on the client's own thread."""
+        known = self.known
+        try:
+            if isinstance(answer, BaseException):
+                known.answer(self, error=answer)
+                return
+            offset, timestamp_ms = answer.offset, answer.timestamp
+            known.answer(
+                self,
+                answer.partition,
+                offset if known.learns_offsets and offset is not None and offset >= 0 else None,
+                timestamp_ms if timestamp_ms is not None and timestamp_ms >= 0 else None,
+            )
+        except Exception as failure:
+            COUNTS.fail(WHERE, "send", failure)
+
+
 def send(
     original: Callable[..., Any],
     producer: Any,
@@ -74,9 +99,10 @@ def send(
         known = known_of(producer, Known)
         can_carry = known.takes_headers and (headers is None or _is_sendable(headers))
         given = headers if can_carry else None
-        sending: Sending = CHAIN.send(
-            known.client(), topic, key, value, given, partition, timestamp_ms, known.transaction
+        sending: Any = CHAIN.send(
+            known.client(), topic, key, value, given, partition, timestamp_ms, known.transaction, kind=AnsweredSending
         )
+        sending.known = known
         known.unanswered.add(sending)
         sent = sending.headers if can_carry else headers
         if known.serializes:
@@ -99,12 +125,11 @@ def send(
         known.answer(sending, error=error)
         raise
     try:
-        answer = partial(_answered, known, sending)
         if _HAS_ONE_CALL:
-            future._add_cb_eb(answer, answer)
+            future._add_cb_eb(sending, sending)
         else:
-            future.add_callback(answer)
-            future.add_errback(answer)
+            future.add_callback(sending)
+            future.add_errback(sending)
     except Exception as error:
         COUNTS.fail(WHERE, "send", error)
     return future
@@ -138,23 +163,6 @@ def _send_lighter(
     future = original(topic, value, key, last, partition, timestamp_ms)
     COUNTS.drop_headers()
     return future
-
-
-def _answered(known: Known, sending: Sending, answer: Any) -> None:
-    """Take what a future holds: the record's metadata, or the error. Runs on the client's own thread."""
-    try:
-        if isinstance(answer, BaseException):
-            known.answer(sending, error=answer)
-            return
-        offset, timestamp_ms = answer.offset, answer.timestamp
-        known.answer(
-            sending,
-            answer.partition,
-            offset if known.learns_offsets and offset is not None and offset >= 0 else None,
-            timestamp_ms if timestamp_ms is not None and timestamp_ms >= 0 else None,
-        )
-    except Exception as failure:
-        COUNTS.fail(WHERE, "send", failure)
 
 
 def _is_sendable(headers: Any) -> bool:

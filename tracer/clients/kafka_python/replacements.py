@@ -75,7 +75,8 @@ def _replace_step(step: Callable[[Callable[..., Any], Any], Any]) -> Callable[[A
 
 REPLACEMENTS: Final[tuple[Replacement, ...]] = (
     (kafka.KafkaProducer, "send", _replace_send),
-    (kafka.KafkaProducer, "_serialize", _replace_serialize),
+    # A version that serializes elsewhere just says no schemas.
+    *((kind, "_serialize", _replace_serialize) for kind in (kafka.KafkaProducer,) if "_serialize" in vars(kind)),
     (kafka.KafkaProducer, "close", _replace_close),
     (kafka.KafkaProducer, "begin_transaction", _replace_step(begin_transaction)),
     (kafka.KafkaProducer, "send_offsets_to_transaction", _replace_send_offsets),
