@@ -28,7 +28,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 import flowtrail
 from flowtrail.tracer import attributes as names
 from flowtrail.tracer.headers import read
-from flowtrail.tracer.interceptor import ABORTED, COMMITTED, Interceptor
+from flowtrail.tracer.interceptor import ABORTED, COMMITTED, UNKNOWN, Interceptor
 from flowtrail.tracer.record import Acknowledged, Committed, Header, Outgoing, Polled
 
 from .drivers import DRIVERS
@@ -57,7 +57,9 @@ _VALUES = st.one_of(
     st.binary(max_size=80),
     st.sampled_from([b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", b"00-", b"", b"x" * 9000]),
 )
-_NAMES = st.one_of(st.sampled_from(["traceparent", "tracestate", "baggage", "colour"]), st.text(max_size=5))
+# confluent-kafka ends a name at its first null character.
+_TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=5)
+_NAMES = st.one_of(st.sampled_from(["traceparent", "tracestate", "baggage", "colour"]), _TEXT)
 _HEADERS_ON_THE_WIRE = st.lists(st.tuples(_NAMES, _VALUES), max_size=6)
 
 
@@ -211,13 +213,14 @@ class TracedClientContract(Contract):
     def test_a_record_that_only_our_header_makes_too_large_is_sent_without_it(
         self, traced: Traced, spans: Spans, topic: str
     ) -> None:
-        producer = traced.producer(longest_request_bytes=1000)
+        producer, before = traced.producer(longest_request_bytes=1000), flowtrail.health().headers_dropped
         with _suppressed():
             sizes = [size for size in range(800, 1000, 8) if _takes(producer, topic, size)]
         producer.send(topic, b"v" * sizes[-1], partition=0)
         record = traced.polled(traced.consumer(topic), len(sizes) + 1)[-1]
         assert traced.driver.headers(record) == []
         assert spans.one(f"send {topic}").status.status_code is StatusCode.UNSET
+        assert flowtrail.health().headers_dropped == before + 1
 
     # Wrong use: the client's own error, and nothing of ours in the way
 
@@ -1000,6 +1003,17 @@ class TracedClientContract(Contract):
         relay.abort_transaction()
         assert attributes(spans.one("transaction"))[names.TRANSACTION_OUTCOME] == ABORTED
         assert f"commit {topic}" not in spans.settled()
+
+    @needs(Ability.TRANSACTIONS)
+    def test_a_transaction_that_is_open_when_its_producer_closes_has_no_outcome_that_is_known(
+        self, traced: Traced, spans: Spans, topic: str
+    ) -> None:
+        producer = traced.producer(transactional_id=f"{topic}-till")
+        producer.begin_transaction()
+        producer.send(topic, b"value", partition=0)
+        producer.close()
+        found = [attributes(spans.one(name))[names.TRANSACTION_OUTCOME] for name in (f"send {topic}", "transaction")]
+        assert found == [UNKNOWN, UNKNOWN]
 
     @needs(Ability.TRANSACTIONS)
     def test_a_transaction_that_was_not_begun_is_refused_as_without_us(self, traced: Traced, topic: str) -> None:

@@ -223,6 +223,8 @@ class Confluent(Driver):
         consumer = Consumer(None)
         # A topic that is not there yet is to be looked for soon, as the others do.
         more: dict[str, Any] = {"allow.auto.create.topics": True, "topic.metadata.refresh.interval.ms": 500}
+        # The embedded broker lets a fetch wait so long, even when a record comes meanwhile.
+        more["fetch.wait.max.ms"] = 20
         more |= {"enable.auto.commit": options.auto_commit_ms is not None, "on_commit": consumer.on_commit}
         consumer.native = self.consumer_class(way)(given | more | {"log_level": 2})
         return consumer
