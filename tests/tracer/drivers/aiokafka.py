@@ -39,6 +39,10 @@ CANNOT: Final = {
 
 # How long a loop waits for a record that does not come.
 IDLE_S: Final = 0.3
+# A producer that was stopped waits for ever for a topic that it does not know.
+STOPPED_S: Final = 1
+# The embedded broker lets a fetch wait so long, even when a record comes meanwhile.
+FETCH_WAIT_MS: Final = 20
 
 
 class Loop:
@@ -48,9 +52,9 @@ class Loop:
         self._loop = asyncio.new_event_loop()
         self._begun: list[asyncio.Task[Any]] = []
 
-    def run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+    def run(self, coroutine: Coroutine[Any, Any, Any], timeout_s: float = TIMEOUT_S) -> Any:
         """Run until it is done; as a task of its own, with a copy of the caller's context."""
-        return self._loop.run_until_complete(_within(coroutine))
+        return self._loop.run_until_complete(_within(coroutine, timeout_s))
 
     def begin(self, coroutine: Coroutine[Any, Any, Any]) -> None:
         """Run beside what runs now; without a running loop, just begin."""
@@ -76,7 +80,8 @@ class Producer(DrivenProducer):
 
     def send(self, topic, value=None, key=None, headers=None, partition=None, timestamp_ms=None):  # type: ignore[no-untyped-def]
         given = _given(value=value, key=key, headers=headers, partition=partition, timestamp_ms=timestamp_ms)
-        return self._loop.run(self._stored(self.native.send(topic, **given)))
+        timeout_s = STOPPED_S if self.native._closed else TIMEOUT_S
+        return self._loop.run(self._stored(self.native.send(topic, **given)), timeout_s)
 
     def send_by_position(self, topic, value, key, headers, partition, timestamp_ms):  # type: ignore[no-untyped-def]
         return self._loop.run(self._stored(self.native.send(topic, value, key, partition, timestamp_ms, headers)))
@@ -233,6 +238,7 @@ class Aiokafka(Driver):
             auto_commit_interval_ms=options.auto_commit_ms,
             isolation_level="read_committed" if options.reads_committed else None,
             enable_auto_commit=options.auto_commit_ms is not None,
+            fetch_max_wait_ms=FETCH_WAIT_MS if self.broker.is_embedded else None,
         )
         return Consumer(self._loop.run(_started(self.consumer_class(way), given)), self._loop)
 
@@ -292,8 +298,8 @@ async def _started(kind: Any, given: dict[str, Any]) -> Any:
     return native
 
 
-async def _within(coroutine: Coroutine[Any, Any, Any]) -> Any:
-    async with asyncio.timeout(TIMEOUT_S):
+async def _within(coroutine: Coroutine[Any, Any, Any], timeout_s: float) -> Any:
+    async with asyncio.timeout(timeout_s):
         return await coroutine
 
 
