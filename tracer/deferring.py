@@ -32,6 +32,7 @@ from .origin import DEAD_LETTER_TO, RETRY_TO
 from .propagation import is_w3c
 from .record import Client, Committed, Header, Polled, Received
 from .samplers import Decide, decider
+from .sdk_span import Described, begun
 from .shapes import Shape, shape_of
 from .traceparent import CONTEXT_NAMES
 from .under_way import Sending
@@ -146,6 +147,10 @@ class Deferring:
             added.append(("tracestate", parent.trace_state.to_header().encode("ascii")))
         sending.headers = [*headers, *added] if headers else added
         return True
+
+    def begun(self, noted: Described) -> Span:
+        """The SDK's own span in place of one that was noted, for what goes beyond."""
+        return begun(noted, self)
 
     def polled(self, current: Context, polled: Polled) -> bool:
         """Note a poll; its spans are made by the drain."""

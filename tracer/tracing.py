@@ -22,7 +22,6 @@ from .interceptor import Chain
 from .origin import forwarded_attributes
 from .record import Client, Committed, Polled, Received, Unacknowledged
 from .schema_ids import schema_id, schema_ids
-from .sdk_span import begun
 from .serde_errors import schemas_of
 from .shapes import Shape, shape_of
 from .under_way import Sending, Transaction
@@ -120,7 +119,7 @@ class Tracing:
                     _hold(sending.transaction, sending)
                 return
             sending.described()
-            span = begun(sending, deferring)
+            span = deferring.begun(sending)
         elif span is not None:
             schemas = spans.schema_attributes(*(sending.schemas or _NO_SCHEMAS))
             if error is not None:
