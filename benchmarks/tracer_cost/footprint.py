@@ -35,10 +35,12 @@ def import_cost() -> dict[str, float]:
 def memory_cost(name: str, bootstrap_servers: str, topic: str) -> dict[str, float]:
     """Return what the process grew by (MB) from sends without tracing to a queue full of spans.
 
-    `dropped` spans of Flowtrail's show that it was full. The SDK and its exporter are imported before: they are there
-    with any tracing.
+    `dropped` spans of Flowtrail's show that it was full. An exporter is made before, with the HTTP library that it
+    brings, since it is there with any tracing; so are the client libraries: `instrument` imports all that are installed.
     """
-    import_module("opentelemetry.exporter.otlp.proto.http.trace_exporter")
+    import_module("opentelemetry.exporter.otlp.proto.http.trace_exporter").OTLPSpanExporter()
+    for client in ("kafka", "confluent_kafka.aio", "aiokafka"):
+        import_module(client)
     loops = KafkaPython()
     loops.open(bootstrap_servers, topic, consumes=False)
     for _ in range(10):

@@ -70,9 +70,10 @@ def measure(
             measured.bare_process_us.append(bare_process_us)
             measured.caller_us.append(caller_us)
             measured.process_us.append(process_us)
-    if traced is not bare:
+    if traced is bare:
+        variant.switch_on()  # the last record's span ends with its consumer
+    else:
         bare.close()
-    variant.switch_on()  # the last record's span ends with its consumer
     traced.close()
     variant.switch_off()
     variant.flush()
