@@ -32,7 +32,10 @@ class Reader:
 
 @dataclass
 class Try:
-    """One delivery of an event to a reader: polled, processed, or both. `error` is the processing's."""
+    """One delivery of an event to a reader: polled, processed, or both. `error` is the processing's.
+
+    A processing that is unfinished was begun, and no more.
+    """
 
     poll: SpanRow | None = None
     process: SpanRow | None = None
@@ -51,7 +54,7 @@ class Try:
 
     @property
     def is_ended(self) -> bool:
-        return self.process is not None
+        return self.process is not None and not self.process.is_unfinished
 
     @property
     def error(self) -> str | None:
@@ -236,11 +239,11 @@ def _first(one: Try) -> SpanRow:
 
 def _paired(tries: Iterable[Try]) -> list[Try]:
     """Put each processing together with the poll that handed its event out, the latest one before it."""
-    ordered = sorted(tries, key=lambda one: (one.span.start_ns, one.is_ended, one.span.context))
+    ordered = sorted(tries, key=lambda one: (one.span.start_ns, one.process is not None, one.span.context))
     polls: list[Try] = []
     paired: list[Try] = []
     for one in ordered:
-        if not one.is_ended:
+        if one.process is None:
             polls.append(one)
             continue
         fitting = [poll for poll in polls if _may_belong(poll.span, one.span)]

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple, TypeAlias
 
+from flowtrail.tracer.attributes import INFERRED, UNFINISHED
+
 # Values of `SpanRow.kind`: OTLP's SpanKind.
 KINDS: Final = ("internal", "internal", "server", "client", "producer", "consumer")
 
@@ -114,6 +116,16 @@ class SpanRow:
     @property
     def is_process(self) -> bool:
         return self.operation == "process"
+
+    @property
+    def is_inferred(self) -> bool:
+        """Whether a process span was made by the client, from one record or poll to the next."""
+        return self.attributes.get(INFERRED) == "true"
+
+    @property
+    def is_unfinished(self) -> bool:
+        """Whether the end of a process span is only when nobody could come back to it: the work did not end there."""
+        return self.attributes.get(UNFINISHED) == "true"
 
 
 @dataclass(frozen=True, slots=True)

@@ -169,11 +169,14 @@ def _taken(sent: Sent, reader: Reader, tries: Sequence[Try], facts: Facts) -> Fi
     if last is not None and last.error is None:
         again = f" at attempt {len(ended)}" if len(ended) > 1 else ""
         took = duration(last.span.duration_ns / 1e6)
+        ended_well = f"processing ended well after {took}"
+        if last.span.is_inferred:
+            ended_well = f"came back for more after {took} (inferred: an error that it handled itself is not seen)"
         return Finding(
             State.PROCESSED,
             f"{reader.name} processed it{again} in {took}.",
             since_ms=last.span.end_ms,
-            evidence=[_span(reader.name, f"processing ended well after {took}", last)],
+            evidence=[_span(reader.name, ended_well, last)],
         )
     if last is not None and open_try is None:
         return _failed(sent, reader, ended, facts)
@@ -207,13 +210,18 @@ def _failed(sent: Sent, reader: Reader, ended: Sequence[Try], facts: Facts) -> F
 
 def _open(sent: Sent, reader: Reader, open_try: Try, facts: Facts) -> Finding:
     """Polled, and no processing has ended since."""
-    polled_ms = open_try.span.end_ms
+    is_unfinished = open_try.span.is_unfinished
+    # An unfinished span ends when nobody could come back to it any more, which may be long after it was taken up.
+    polled_ms = open_try.taken_ms
     age = duration(facts.now_ms - polled_ms)
-    evidence = [_span(reader.name, "polled it", open_try)]
+    did = "had it in hand when its consumer closed, or its process ended" if is_unfinished else "polled it"
+    evidence = [_span(reader.name, did, open_try)]
     commit = _commit(facts, reader, sent.place)
     passed_ms = facts.passed_ms.get((reader.group, sent.place)) if sent.place else None
     if not facts.reports_processing(reader):
         return _received_only(reader, commit, passed_ms, polled_ms, evidence, facts)
+    if is_unfinished and passed_ms is not None:
+        return _left_in_hand(sent, reader, passed_ms, ", and committed past it", evidence, facts)
     member = open_try.span.member_id
     members = facts.members_of(reader.group)
     patience_ms = facts.patience_ms(reader)
@@ -240,6 +248,8 @@ def _open(sent: Sent, reader: Reader, open_try: Try, facts: Facts) -> Finding:
     last_ms = facts.last_span_ms.get((open_try.span.service, open_try.span.instance), facts.last_sign_ms(reader))
     silent_ms = facts.now_ms - max(last_ms or polled_ms, polled_ms)
     if silent_ms > patience_ms and (members is None or not member):
+        if is_unfinished and (commit is None or commit.committed is None):
+            return _left_in_hand(sent, reader, polled_ms, "; its commits are not known", evidence, facts)
         evidence.append(
             Evidence(kind="silence", text=f"no span of this process for {duration(silent_ms)}", time_ms=facts.now_ms)
         )
@@ -256,6 +266,20 @@ def _open(sent: Sent, reader: Reader, open_try: Try, facts: Facts) -> Finding:
         f"{reader.name} has had it in hand for {age}.",
         since_ms=polled_ms,
         evidence=evidence,
+    )
+
+
+def _left_in_hand(
+    sent: Sent, reader: Reader, since_ms: float, also: str, evidence: list[Evidence], facts: Facts
+) -> Finding:
+    """In hand when its consumer closed, and no position says that it was not done: a program that ends in good order
+    leaves that behind, and one that failed on it may do so too."""
+    return Finding(
+        State.UNKNOWN,
+        f"{reader.name} had {sent.id} in hand when it stopped{also}: whether it was done with it is not known.",
+        since_ms=since_ms,
+        evidence=evidence + _commit_evidence(facts, reader, sent.place),
+        missing=[f"{reader.name} does not say what it processes: it is inferred from one poll to the next."],
     )
 
 

@@ -177,7 +177,7 @@ def _attempt(number: int, one: Try) -> Attempt:
         member_id=span.member_id or (poll.member_id if poll else "") or None,
         polled_ms=poll.end_ms if poll else None,
         started_ms=process.start_ms if process else None,
-        ended_ms=process.end_ms if process else None,
+        ended_ms=process.end_ms if process and one.is_ended else None,
         error=one.error,
         trace_id=span.context.trace_id,
         span_id=span.context.span_id,

@@ -135,6 +135,8 @@ class World:
         parent: Made | None = None,
         is_exported: bool = True,
         past: dict[str, Value] | None = None,
+        is_inferred: bool = False,
+        is_unfinished: bool = False,
     ) -> Iterator[Made]:
         """Process one event, or a batch. Sends with `parent=` this span happen within it.
 
@@ -154,6 +156,10 @@ class World:
         made.otlp.end_time_unix_nano = int(self.now_ms * 1e6)
         if error is not None:
             made.fail(*error)
+        if is_inferred:
+            made.otlp.attributes.append(KeyValue(key=names.INFERRED, value=AnyValue(bool_value=True)))
+        if is_unfinished:
+            made.otlp.attributes.append(KeyValue(key=names.UNFINISHED, value=AnyValue(bool_value=True)))
         if not is_exported:
             self.spans.remove(made)
 

@@ -9,7 +9,7 @@ from flowtrail.collector.api.answers import State, Tone
 from flowtrail.collector.store.connection import Store, open_store
 
 from .scenes import SILENT_AFTER_MS, Scene, emptied
-from .spans import forwarded
+from .spans import Made, forwarded
 
 GATEWAY = ("GatewayTimeout", "no answer in 2 s")
 LATER_MS = 3 * SILENT_AFTER_MS
@@ -264,6 +264,71 @@ def test_a_member_that_is_listed_is_at_work_however_long_it_is_silent(scene: Sce
     world.wait(LATER_MS)
     scene.members("payments-workers", "member-1")
     assert scene.hop(second, "payments-workers", 1000).state is State.IN_FLIGHT
+
+
+# What is inferred from one poll to the next
+
+
+def left_in_hand(scene: Scene) -> Made:
+    """An event that a consumer had in hand when it stopped, after another one that it came back from."""
+    world = scene.world
+    first, second = world.send("storefront", "orders"), world.send("storefront", "orders")
+    for event, is_unfinished in ((first, False), (second, True)):
+        world.poll("payments", "payments-workers", [event])
+        with world.process("payments", "payments-workers", event, is_inferred=True, is_unfinished=is_unfinished):
+            pass
+    return second
+
+
+def test_an_event_whose_loop_came_back_for_more_is_processed_and_says_that_this_is_inferred(scene: Scene) -> None:
+    order = scene.world.send("storefront", "orders")
+    scene.world.poll("payments", "payments-workers", [order])
+    with scene.world.process("payments", "payments-workers", order, is_inferred=True):
+        pass
+    hop = scene.hop(order, "payments-workers", LATER_MS)
+    assert (hop.state, hop.tone) == (State.PROCESSED, Tone.OK)
+    assert "inferred" in hop.evidence[0].text
+
+
+def test_an_event_that_was_in_hand_when_its_consumer_stopped_is_not_called_processed(scene: Scene) -> None:
+    order = left_in_hand(scene)
+    hop = scene.hop(order, "payments-workers", 1000)
+    assert (hop.state, hop.tone) == (State.IN_FLIGHT, Tone.QUIET)
+    assert (hop.processing_ms, hop.attempts[0].ended_ms) == (None, None)
+    assert hop.attempts[0].polled_ms is not None
+    assert hop.attempts[0].started_ms is not None
+    hop = scene.hop(order, "payments-workers", LATER_MS)
+    assert (hop.state, hop.tone) == (State.UNKNOWN, Tone.QUIET)
+    assert "its commits are not known" in hop.sentence
+
+
+def test_an_event_that_was_in_hand_and_not_committed_is_crashed(scene: Scene) -> None:
+    order = left_in_hand(scene)
+    scene.commit("payments-workers", "orders", 1)
+    scene.lists_no_members("payments-workers")
+    hop = scene.hop(order, "payments-workers", LATER_MS)
+    assert (hop.state, hop.tone) == (State.CRASHED, Tone.FAIL)
+    assert {one.kind for one in hop.evidence} == {"span", "silence", "commit"}
+
+
+def test_an_event_that_was_in_hand_when_its_member_left_is_crashed_unless_it_was_committed(scene: Scene) -> None:
+    order = left_in_hand(scene)
+    scene.commit("payments-workers", "orders", 1)
+    scene.world.wait(2000)
+    scene.members("payments-workers", "member-2")
+    assert scene.hop(order, "payments-workers", 100).state is State.CRASHED
+    scene.commit("payments-workers", "orders", 2)
+    hop = scene.hop(order, "payments-workers", LATER_MS)
+    assert (hop.state, hop.tone) == (State.UNKNOWN, Tone.QUIET)
+    assert "committed past it" in hop.sentence
+
+
+def test_an_event_that_was_left_in_hand_and_then_handled_is_processed_at_its_first_ended_attempt(scene: Scene) -> None:
+    order = left_in_hand(scene)
+    scene.world.handled("payments", "payments-workers", order)
+    hop = scene.hop(order, "payments-workers", LATER_MS)
+    assert hop.state is State.PROCESSED
+    assert [attempt.ended_ms is not None for attempt in hop.attempts] == [False, True]
 
 
 def test_a_crash_is_forgotten_once_another_attempt_succeeded(scene: Scene) -> None:
