@@ -44,7 +44,7 @@ def encode_attributes(tag: int, attributes: Mapping[str, Any]) -> bytes:
 def int_attribute(tag: int, name: str, value: int) -> bytes:
     """Raises ValueError for a number of more than 64 bits."""
     number = varint(value) if 0 <= value <= _MOST else _negative(value)
-    return field(tag, b"%b\x12%b\x18%b" % (_name(name), _ONE[len(number) + 1], number))
+    return field(tag, _name(name) + b"\x12" + _ONE[len(number) + 1] + b"\x18" + number)
 
 
 def text_attribute(tag: int, name: str, value: str) -> bytes:
@@ -52,7 +52,7 @@ def text_attribute(tag: int, name: str, value: str) -> bytes:
     text = value.encode()
     length = len(text)
     if length < _SHORT:
-        return field(tag, b"%b\x12%b\x0a%b%b" % (_name(name), _ONE[length + 2], _ONE[length], text))
+        return field(tag, _name(name) + b"\x12" + _ONE[length + 2] + b"\x0a" + _ONE[length] + text)
     return field(tag, _name(name) + field(0x12, field(0x0A, text)))
 
 
@@ -92,7 +92,7 @@ def text_field(tag: int, text: str) -> bytes:
 def field(tag: int, body: bytes) -> bytes:
     """A length-delimited field; `tag` is its number and wire type, below 128."""
     length = len(body)
-    return b"%b%b%b" % (_ONE[tag], _ONE[length] if length < 0x80 else varint(length), body)
+    return _ONE[tag] + (_ONE[length] if length < 0x80 else varint(length)) + body
 
 
 def varint(number: int) -> bytes:
@@ -102,14 +102,9 @@ def varint(number: int) -> bytes:
     if number < 0x4000:
         return _MORE[number & 0x7F] + _ONE[number >> 7]
     if number < 0x200000:
-        return b"%b%b%b" % (_MORE[number & 0x7F], _MORE[number >> 7 & 0x7F], _ONE[number >> 14])
+        return _MORE[number & 0x7F] + _MORE[number >> 7 & 0x7F] + _ONE[number >> 14]
     if number < 0x10000000:
-        return b"%b%b%b%b" % (
-            _MORE[number & 0x7F],
-            _MORE[number >> 7 & 0x7F],
-            _MORE[number >> 14 & 0x7F],
-            _ONE[number >> 21],
-        )
+        return _MORE[number & 0x7F] + _MORE[number >> 7 & 0x7F] + _MORE[number >> 14 & 0x7F] + _ONE[number >> 21]
     return _long_varint(number)
 
 
