@@ -250,7 +250,7 @@ def _work_of(found: Context) -> _Work | None:
 def _leave_unfinished(spans: Sequence[Span]) -> None:
     for span in spans:
         span.set_attribute(names.UNFINISHED, True)
-    end_process(spans, None)
+    end_process([*spans], None)  # a copy is not measured: how long the work took is not known
 
 
 def _put_back(current: Context) -> None:

@@ -1,7 +1,7 @@
 """What goes through the chain, measured: in front of tracing, while the program has a meter provider.
 
 Apart from tracing, since a metric counts what no sampler kept. Without a provider none of this is in the way. The work
-on records does not go through the chain: tracing tells of it by `METRICS.work_began` and `work_ended`.
+on records does not go through the chain: tracing tells of it by `METRICS.begin_work` and `end_work`.
 """
 
 import time

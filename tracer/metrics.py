@@ -17,7 +17,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from queue import Empty, SimpleQueue
 from typing import Final, NamedTuple
 
@@ -37,14 +37,18 @@ QUEUE_SIZE: Final = 20_000
 RECORD_EVERY_S: Final = 1.0
 # So many wake the thread before that.
 _BATCH: Final = 1000
-# On a process span: when the work began, and the span's attributes.
-_BEGAN: Final = "_flowtrail_began"
 
 # The tracer's own health: name, unit, sentence, and where the number is.
 HEALTH: Final[tuple[tuple[str, str, str, Callable[[Health], int]], ...]] = (
     ("flowtrail.tracer.spans.noted", "{span}", "Finished spans that were meant for export.", lambda now: now.noted),
     ("flowtrail.tracer.spans.exported", "{span}", "Spans that the exporter took.", lambda now: now.exported),
     ("flowtrail.tracer.spans.dropped", "{span}", "Spans that were lost.", lambda now: now.dropped),
+    (
+        "flowtrail.tracer.headers.dropped",
+        "{record}",
+        "Records that were sent without our headers, which would have made them too large.",
+        lambda now: now.headers_dropped,
+    ),
     (
         "flowtrail.tracer.errors",
         "{error}",
@@ -63,6 +67,17 @@ class _Finished(NamedTuple):
     duration_ns: int | None
     messages: int
     span_context: SpanContext | None
+
+
+class Work(list[Span]):
+    """The spans of a work on records, at least one, that is measured: spans themselves take no attributes of ours."""
+
+    __slots__ = ("attributes", "began_ns")
+
+    def __init__(self, started: list[Span], attributes: Mapping[str, object]) -> None:
+        super().__init__(started)
+        self.attributes = attributes
+        self.began_ns = time.time_ns()
 
 
 class _Instruments:
@@ -169,20 +184,15 @@ class Metrics:
         except Exception as error:
             COUNTS.fail("metrics", "finished", error)
 
-    def work_began(self, span: Span, attributes: Mapping[str, object]) -> None:
-        """Note on a process span, sampled or not, when the work began; `attributes` are its own. For `work_ended`."""
-        try:
-            setattr(span, _BEGAN, (time.time_ns(), attributes))
-        except Exception as error:
-            COUNTS.fail("metrics", "work_began", error)
+    def begin_work(self, started: list[Span], attributes: Mapping[str, object]) -> list[Span]:
+        """Note when the work on records began; `attributes` are its span's. Give what is returned to `end_work`."""
+        return Work(started, attributes)
 
-    def work_ended(self, span: Span, error_type: str | None) -> None:
-        """Measure the work since `work_began`; nothing without that."""
-        began = getattr(span, _BEGAN, None)
-        if began is not None:
-            started_ns, attributes = began
-            duration_ns = time.time_ns() - started_ns
-            self.finished(names.PROCESS, attributes, duration_ns, 1, error_type, span.get_span_context())
+    def end_work(self, started: Sequence[Span], error_type: str | None) -> None:
+        """Measure the work since `begin_work`, whether its spans are sampled or not. Nothing for other lists."""
+        if isinstance(started, Work):
+            duration_ns = time.time_ns() - started.began_ns
+            self.finished(names.PROCESS, started.attributes, duration_ns, 1, error_type, started[0].get_span_context())
 
     def record(self) -> None:
         """Record everything that was put aside; any thread may call it."""

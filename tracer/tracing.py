@@ -19,6 +19,7 @@ from .capture import redacted
 from .configuration import CONFIGURATION
 from .counts import COUNTS
 from .interceptor import Chain
+from .metrics import METRICS
 from .origin import forwarded_attributes
 from .record import Client, Committed, Polled, Received, Unacknowledged
 from .schema_ids import schema_id, schema_ids
@@ -230,7 +231,8 @@ class Tracing:
         if fast is not None and not is_child:
             span = fast.start_process(current, client, records, is_batch, also)
             if span is not None:
-                return [span], Context({**current, _SPAN_KEY: span, _RECEIVED: records})
+                only = _measured([span], client, records) if METRICS.is_begun else [span]
+                return only, Context({**current, _SPAN_KEY: span, _RECEIVED: records})
         around: tuple[Link, ...] = ()
         if not is_batch:
             carried = headers.read(records[0].headers).context
@@ -251,6 +253,8 @@ class Tracing:
             for portion, links in spans.portions(records, self._most_links(), with_attributes=is_batch)
         ]
         inside = trace.set_span_in_context(started[0], current)
+        if METRICS.is_begun:
+            started = _measured(started, client, records)
         return started, context.set_value(_RECEIVED, records, inside)
 
     def _fast(self) -> "Deferring | None":
@@ -298,6 +302,13 @@ def end_process(started: Sequence[Span], error: BaseException | None) -> None:
     for span in started:
         _set_error(span, error)
         span.end(ended_ns)
+    if METRICS.is_begun:
+        METRICS.end_work(started, None if error is None else spans.error_type(error))
+
+
+def _measured(started: list[Span], client: Client, records: Sequence[Received]) -> list[Span]:
+    topic = spans.one_topic(record.topic for record in records)
+    return METRICS.begin_work(started, shape_of(names.PROCESS, client, topic).attributes)
 
 
 def is_suppressed() -> bool:

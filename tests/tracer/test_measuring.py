@@ -21,6 +21,7 @@ from tests.tracer.spans import Spans, span_id
 SENT = "messaging.client.sent.messages"
 CONSUMED = "messaging.client.consumed.messages"
 OPERATION = "messaging.client.operation.duration"
+PROCESS = "messaging.process.duration"
 
 
 class Collecting(SpanProcessor):
@@ -140,6 +141,33 @@ def test_polled_messages_are_counted_by_topic_and_group(
     consumed = measured.points(CONSUMED)
     assert {name: point.value for (name, _), point in consumed.items()} == {topic: 2, topic + "-b": 3}
     assert {point.attributes["messaging.consumer.group.name"] for point in consumed.values()} == {"billing"}
+
+
+def test_the_work_on_a_record_is_timed_with_its_error(
+    measured: Measured, producer: kafka.KafkaProducer, read: Callable[..., list[Any]], topic: str
+) -> None:
+    producer.send(topic, b"x").get(20)
+    (record,) = read(topic, count=1)
+    with flowtrail.process([record, record]):
+        pass
+    with pytest.raises(KeyError), flowtrail.process(record):
+        raise KeyError("tenant")
+    assert {kind: point.count for (_, kind), point in measured.points(PROCESS).items()} == {None: 1, "KeyError": 1}
+
+
+def test_inferred_work_is_timed_and_what_is_left_unfinished_is_not(
+    measured: Measured, producer: kafka.KafkaProducer, broker: EmbeddedBroker, topic: str
+) -> None:
+    for _ in range(2):
+        producer.send(topic, b"x", partition=0)
+    producer.flush()
+    with kafka.KafkaConsumer(
+        bootstrap_servers=broker.bootstrap_servers, auto_offset_reset="earliest", **KAFKA_PYTHON_OPTIONS
+    ) as consumer:
+        consumer.assign([kafka.TopicPartition(topic, 0)])
+        next(consumer)
+        next(consumer)
+    assert {key: point.count for key, point in measured.points(PROCESS).items()} == {(topic, None): 1}
 
 
 def test_what_is_excluded_or_suppressed_is_not_measured(
