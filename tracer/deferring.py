@@ -125,7 +125,7 @@ class Deferring:
             return False
         if headers:
             for name, _ in headers:
-                if name in CONTEXT_NAMES or name.lower() in CONTEXT_NAMES:
+                if name in _TOLD or name.lower() in _TOLD:
                     return False
         parent = _parent(current)
         ids = self._ids
