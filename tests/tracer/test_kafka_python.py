@@ -1,5 +1,6 @@
 """What is true of kafka-python alone: its records, its futures, its errors' texts, and its loops."""
 
+import gc
 import inspect
 from collections.abc import Iterator
 from typing import Any
@@ -152,3 +153,11 @@ def test_what_is_known_of_a_producer_does_not_stay_on_it(traced: Traced, produce
     assert is_known(producer)
     assert set(vars(producer)) == before
     assert str(producer).startswith("<KafkaProducer client_id=")
+
+
+def test_a_producer_that_could_not_even_be_made_is_collected_without_a_word_of_ours(traced: Traced) -> None:
+    before = flowtrail.health().interceptor_errors
+    with pytest.raises(ValueError, match="Unrecognized configs"):
+        traced.driver.producer_class(traced.way)(no_such_option=1)
+    gc.collect()
+    assert flowtrail.health().interceptor_errors == before

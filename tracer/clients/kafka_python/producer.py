@@ -142,7 +142,8 @@ def close(original: Callable[..., Any], producer: Any, timeout: Any, null_logger
     finally:
         try:
             # A close that failed to flush leaves the producer open, and the answers may still come.
-            if producer._closed and is_known(producer):
+            # One whose construction failed is closed too, by the garbage collector, and has not got so far.
+            if is_known(producer) and producer._closed:
                 known_of(producer, Known).give_up(outcome_at_close(producer))
         except Exception as error:
             COUNTS.fail(WHERE, "close", error)
