@@ -1,4 +1,4 @@
-"""The reference of options, from the collector's settings: deploy/flowtrail.env and a part of docs/configuration.md.
+"""The reference of options, from where they are defined: deploy/flowtrail.env and two tables of docs/configuration.md.
 
 `python -m tests.flowtrail.reference` writes both anew; tests hold that they are what it would write.
 """
@@ -10,12 +10,15 @@ from typing import Any, Final
 
 from flowtrail.cli.collect import environment_name, option_name
 from flowtrail.collector.settings import Settings
+from flowtrail.tracer.configuration import VARIABLES, Configuration, variable_name
 
 ROOT: Final = Path(__file__).parent.parent.parent
 ENVIRONMENT_FILE: Final = ROOT / "deploy" / "flowtrail.env"
 PAGE: Final = ROOT / "docs" / "configuration.md"
 BEGIN: Final = "<!-- options of collect: begin (made by `make reference`) -->\n"
 END: Final = "<!-- options of collect: end -->\n"
+TRACER_BEGIN: Final = "<!-- options of the tracer: begin (made by `make reference`) -->\n"
+TRACER_END: Final = "<!-- options of the tracer: end -->\n"
 
 
 def environment_file() -> str:
@@ -39,13 +42,28 @@ def table() -> str:
     return "".join(rows)
 
 
+def tracer_table() -> str:
+    """Every option of the tracer as a row: keyword argument, environment variable, default, sentence."""
+    rows = ["| argument | environment | default | |\n", "|---|---|---|---|\n"]
+    for name, option in Configuration.__dataclass_fields__.items():
+        variable = f"`{variable_name(name)}`" if variable_name(name) in VARIABLES else ""
+        written = str(option.default).lower() if isinstance(option.default, bool) else option.default
+        default = f"`{written}`" if written else "empty" if written is not None else "none"
+        rows.append(f"| `{name}` | {variable} | {default} | {option.type.__metadata__[0]} |\n")  # type: ignore[union-attr]
+    return "".join(rows)
+
+
 def page(text: str) -> str:
-    """`text` of the page with its table of options made anew. Raises ValueError where the marks are missing."""
-    before, _, rest = text.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    if not after and END not in text:
+    """`text` of the page with its tables of options made anew. Raises ValueError where the marks are missing."""
+    return _between(TRACER_BEGIN, TRACER_END, tracer_table(), _between(BEGIN, END, table(), text))
+
+
+def _between(begin: str, end: str, made: str, text: str) -> str:
+    before, _, rest = text.partition(begin)
+    _, _, after = rest.partition(end)
+    if not after and end not in text:
         raise ValueError(f"{PAGE.name} lacks the marks between which the options stand")
-    return f"{before}{BEGIN}{table()}{END}{after}"
+    return f"{before}{begin}{made}{end}{after}"
 
 
 def _written(default: Any) -> str:

@@ -14,6 +14,7 @@ import typer
 
 from flowtrail.cli.app import app
 from flowtrail.collector.api.answers import State
+from flowtrail.tracer.metrics import HEALTH
 
 from . import reference
 
@@ -101,9 +102,14 @@ def anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-def test_every_option_of_the_collector_is_documented() -> None:
+def test_every_option_of_the_collector_and_of_the_tracer_is_documented() -> None:
     text = reference.PAGE.read_text()
     assert text == reference.page(text), "run `make reference`"
+
+
+def test_every_metric_of_the_tracers_own_health_is_documented() -> None:
+    text = reference.PAGE.read_text()
+    assert [name for name, *_ in HEALTH if f"`{name}`" not in text] == []
 
 
 @pytest.mark.parametrize("command", sorted(set(COMMANDS) - {"collect"}))
