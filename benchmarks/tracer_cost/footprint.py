@@ -36,7 +36,7 @@ def memory_cost(name: str, bootstrap_servers: str, topic: str) -> dict[str, floa
     """Return what the process grew by (MB) from sends without tracing to a queue full of spans.
 
     `dropped` spans of Flowtrail's show that it was full. An exporter is made before, with the HTTP library that it
-    brings, since it is there with any tracing; so are the client libraries: `instrument` imports all that are installed.
+    brings, since it is there with any tracing. The client libraries are there too: `instrument` imports all of them.
     """
     import_module("opentelemetry.exporter.otlp.proto.http.trace_exporter").OTLPSpanExporter()
     for client in ("kafka", "confluent_kafka.aio", "aiokafka"):
