@@ -1,5 +1,6 @@
 """A record that is tried again, or kept as a dead letter, says where it came from and stays in its flow."""
 
+import asyncio
 import uuid
 from collections.abc import Iterator
 from typing import Any
@@ -16,6 +17,8 @@ from opentelemetry import trace
 import flowtrail
 from flowtrail.demo.embedded_broker import KAFKA_PYTHON_OPTIONS, EmbeddedBroker
 from flowtrail.tracer import attributes as names
+from flowtrail.tracer.clients import aiokafka as aiokafka_clients
+from flowtrail.tracer.clients import confluent
 from flowtrail.tracer.clients.consumer_record import RECEIVED_THROUGH
 from flowtrail.tracer.clients.kafka_python import KafkaConsumer, KafkaProducer
 from flowtrail.tracer.configuration import CONFIGURATION, Configuration
@@ -283,6 +286,55 @@ def test_a_record_that_is_forwarded_later_than_its_processing_links_the_old_one_
     letter = received(broker, f"{topic}.dlq")
     (carried,) = [value for name, value in letter.headers if name == "traceparent"]
     assert carried.decode().split("-")[2] == f"{span_id(dead):016x}"
+
+
+def test_so_it_is_with_confluents_client(broker: EmbeddedBroker, spans: Spans, topic: str) -> None:
+    make: Any = confluent.Producer
+    producer = make({"bootstrap.servers": broker.bootstrap_servers})
+    producer.produce(topic, b"value", b"order-7", 0, headers={"colour": "red"})
+    producer.flush(TIMEOUT_S)
+    make = confluent.Consumer
+    consumer = make({"bootstrap.servers": broker.bootstrap_servers, "group.id": "payments-workers"})
+    consumer.assign([confluent_kafka.TopicPartition(topic, 0, 0)])
+    message = consumer.poll(TIMEOUT_S)
+    producer.produce(**flowtrail.dead_letter_to(f"{topic}.dlq", message, ValueError()), partition=0)
+    producer.flush(TIMEOUT_S)
+    consumer.assign([confluent_kafka.TopicPartition(f"{topic}.dlq", 0, 0)])
+    letter = consumer.poll(TIMEOUT_S)
+    consumer.close()
+    assert (letter.key(), letter.value()) == (b"order-7", b"value")
+    assert origin(letter.headers()) == Origin(topic, 0, 0, 2, "ValueError", "dead_letter", f"{topic}.dlq")
+    assert dict(letter.headers())["flowtrail-group"] == b"payments-workers"
+    dead = spans.one(f"send {topic}.dlq")
+    assert linked(dead) == [span_id(spans.one(f"send {topic}"))]
+    assert attributes(dead)[names.FORWARDED] == "dead_letter"
+
+
+def test_so_it_is_with_aiokafka(broker: EmbeddedBroker, spans: Spans, topic: str) -> None:
+    async def forward() -> Any:
+        make: Any = aiokafka_clients.AIOKafkaProducer
+        producer = make(bootstrap_servers=broker.bootstrap_servers)
+        make = aiokafka_clients.AIOKafkaConsumer
+        consumer = make(bootstrap_servers=broker.bootstrap_servers, auto_offset_reset="earliest")
+        await producer.start()
+        await consumer.start()
+        try:
+            await producer.send_and_wait(topic, b"value", b"order-7", 0, headers=[("colour", b"red")])
+            consumer.assign([aiokafka.TopicPartition(topic, 0)])
+            record = await consumer.getone()
+            await producer.send_and_wait(**flowtrail.retry_to(f"{topic}.retry", record, ValueError()), partition=0)
+            consumer.assign([aiokafka.TopicPartition(f"{topic}.retry", 0)])
+            return await consumer.getone()
+        finally:
+            await consumer.stop()
+            await producer.stop()
+
+    again = asyncio.run(asyncio.wait_for(forward(), TIMEOUT_S))
+    assert (again.key, again.value) == (b"order-7", b"value")
+    assert origin(again.headers) == Origin(topic, 0, 0, 2, "ValueError", "retry", f"{topic}.retry")
+    retried = spans.one(f"send {topic}.retry")
+    assert linked(retried) == [span_id(spans.one(f"send {topic}"))]
+    assert attributes(retried)[names.FORWARDED] == "retry"
 
 
 def test_what_is_known_of_the_past_is_on_the_send_and_on_the_next_processing(

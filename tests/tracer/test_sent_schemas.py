@@ -8,6 +8,7 @@ from typing import Any
 import aiokafka
 import kafka
 import pytest
+from confluent_kafka import TopicPartition
 from confluent_kafka.schema_registry import SchemaRegistryClient, header_schema_id_serializer
 from confluent_kafka.schema_registry.avro import AvroSerializer
 from confluent_kafka.serialization import MessageField, SerializationContext
@@ -19,7 +20,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 import flowtrail
 from flowtrail.demo.embedded_broker import KAFKA_PYTHON_OPTIONS, EmbeddedBroker
 from flowtrail.tracer import attributes as names
-from flowtrail.tracer.clients import kafka_python
+from flowtrail.tracer.clients import confluent, kafka_python
 from flowtrail.tracer.clients.aiokafka import AIOKafkaProducer
 from flowtrail.tracer.configuration import CONFIGURATION, Configuration
 
@@ -151,6 +152,33 @@ def test_bytes_of_aiokafkas_serializers(broker: EmbeddedBroker, topic: str, is_i
     flowtrail.uninstrument()
     found = attributes(spans.one(f"send {topic}"))
     assert (found.get(names.KEY_SCHEMA), found.get(names.VALUE_SCHEMA)) == (None, "1")
+
+
+@pytest.mark.parametrize("form", ["payload", "header"])
+def test_bytes_of_confluents_own_serializers(broker: EmbeddedBroker, topic: str, form: str) -> None:
+    spans = Spans()
+    flowtrail.set_up(tracer_provider=spans.provider)
+    registry: Any = SchemaRegistryClient.new_client({"url": "mock://"})
+    how = {"schema.id.serializer": header_schema_id_serializer} if form == "header" else None
+    make: Any = confluent.SerializingProducer
+    producer = make(
+        {"bootstrap.servers": broker.bootstrap_servers, "value.serializer": AvroSerializer(registry, AVRO, conf=how)}
+    )
+    # Confluent's serializers write into the headers that they are given, and refuse when there are none.
+    producer.produce(topic, value=ORDER, key=b"order-1204", partition=0, headers=[("colour", b"red")])
+    producer.flush(TIMEOUT_S)
+    make = confluent.Consumer
+    consumer = make({"bootstrap.servers": broker.bootstrap_servers, "group.id": topic})
+    consumer.assign([TopicPartition(topic, 0, 0)])
+    message = consumer.poll(TIMEOUT_S)
+    with flowtrail.process(message):
+        pass
+    consumer.close()
+    latest = registry.get_latest_version(f"{topic}-value")
+    schema = latest.guid if form == "header" else str(latest.schema_id)
+    for operation in ("send", "poll", "process"):
+        found = attributes(spans.one(f"{operation} {topic}"))
+        assert (found.get(names.KEY_SCHEMA), found.get(names.VALUE_SCHEMA)) == (None, schema), operation
 
 
 def test_a_serializer_that_writes_no_schema(send: Any) -> None:
