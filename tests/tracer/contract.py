@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from queue import SimpleQueue
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -48,7 +48,6 @@ from .spans import Spans, attributes, link_attributes, linked, parent_id, span_i
 from .traced import Traced
 
 NEW_PROTOCOL = Ability.NEW_PROTOCOL
-WAYS: tuple[Way, ...] = ("subclass", "instrumented")
 
 
 # What another program may have written: names that mean something to us and others, values of any bytes.
@@ -71,26 +70,31 @@ def needs(*abilities: Ability) -> pytest.MarkDecorator:
 # kafka-python leaves it to the garbage collector to close some of its sockets.
 @pytest.mark.filterwarnings("ignore:Exception ignored in. <socket.socket:pytest.PytestUnraisableExceptionWarning")
 class Contract:
-    """The fixtures of the sentences."""
+    """The fixtures of the sentences. A suite may hold them by fewer libraries, or in fewer ways."""
+
+    drivers: ClassVar[Sequence[type[Driver]]] = DRIVERS
+    ways: ClassVar[Sequence[Way]] = ("subclass", "instrumented")
 
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
         """Give a sentence the drivers that can do what it needs, and the protocols of groups that they speak."""
         marker = metafunc.definition.get_closest_marker("needs")
         needed = set(marker.args) if marker else set()
-        kinds = [kind for kind in DRIVERS if needed <= kind.can]
+        kinds = [kind for kind in self.drivers if needed <= kind.can]
         if "new_protocol" in metafunc.fixturenames:
             pairs = [(kind, False) for kind in kinds] + [(kind, True) for kind in kinds if NEW_PROTOCOL in kind.can]
             ids = [f"{kind.name}-{'consumer' if is_new else 'classic'}" for kind, is_new in pairs]
             metafunc.parametrize(("driver", "new_protocol"), pairs, indirect=["driver"], ids=ids)
         elif "driver" in metafunc.fixturenames:
             metafunc.parametrize("driver", kinds, indirect=True, ids=[kind.name for kind in kinds])
+        if "traced" in metafunc.fixturenames:
+            metafunc.parametrize("traced", self.ways, indirect=True)
 
     @pytest.fixture
     def driver(self, request: pytest.FixtureRequest, broker: Broker) -> Driver:
         kind: type[Driver] = request.param
         return kind(broker)
 
-    @pytest.fixture(params=WAYS)
+    @pytest.fixture
     def traced(self, request: pytest.FixtureRequest, driver: Driver) -> Iterator[Traced]:
         """The library's clients, traced while a test runs."""
         with Traced(driver, request.param, Spans()) as traced:

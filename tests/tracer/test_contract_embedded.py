@@ -5,9 +5,11 @@ from collections.abc import Iterator
 import pytest
 
 from flowtrail.demo.embedded_broker import EmbeddedBroker
+from flowtrail.tracer.configuration import CONFIGURATION, Configuration
 
 from .contract import TracedClientContract
 from .drivers.driver import Broker
+from .drivers.kafka_python import KafkaPython
 
 
 @pytest.fixture(scope="module")
@@ -18,3 +20,14 @@ def broker() -> Iterator[Broker]:
 
 class TestOnEmbeddedBroker(TracedClientContract):
     pass
+
+
+class TestWithoutTheFastPath(TracedClientContract):
+    """OpenTelemetry's own spans, made where they begin: the sentences are the same."""
+
+    drivers = (KafkaPython,)
+    ways = ("subclass",)
+
+    @pytest.fixture(autouse=True)
+    def make_ordinary_spans(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(CONFIGURATION, "now", Configuration(fast_path=False))
