@@ -62,16 +62,15 @@ class Origin(NamedTuple):
 
 def origin(headers: Iterable[Any] | None) -> Origin | None:
     """Return where a record with these headers came from; None when nobody says that it was forwarded."""
-    said = [
-        (_MEANINGS[header[0]], header[1])
-        for header in headers or ()
-        if type(header) is tuple
-        and len(header) == 2
-        and type(header[0]) is str
-        and header[0] in _MEANINGS
-        and type(header[1]) is bytes
-    ]
-    if not said:
+    said: list[tuple[_Meaning, bytes]] | None = None
+    # For nearly every record this loop is all.
+    for header in headers or ():
+        if type(header) is tuple and len(header) == 2:
+            name, value = header
+            if type(name) is str and name in _MEANINGS and type(value) is bytes:
+                said = said or []
+                said.append((_MEANINGS[name], value))
+    if said is None:
         return None
     found: dict[str, dict[str, Any]] = {}
     error: dict[str, str] = {}
