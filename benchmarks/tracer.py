@@ -162,6 +162,7 @@ def environment(url: str, chunks: int, records: int) -> dict[str, str]:
     """Return variables with which every way of tracing hands all its spans to `url`, none dropped, and nothing more."""
     own = ("OTEL_", "FLOWTRAIL_", "DD_")
     kept = {name: value for name, value in os.environ.items() if not name.upper().startswith(own)}
+    kept.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed package is compiled already
     return kept | {
         "OTEL_EXPORTER_OTLP_ENDPOINT": url,
         "OTEL_BSP_MAX_QUEUE_SIZE": str(4 * records * (chunks + 1)),
