@@ -42,6 +42,8 @@ _log = logging.getLogger("flowtrail.tracer")
 _WORK: Final = context.create_key("flowtrail-inferred-work")
 # A client whose polls run in tasks of their own (wait_for before Python 3.12) is never seen to come back.
 MOST_LOST_IN_A_ROW: Final = 3
+# Asked at every record, so without the steps in between.
+_current, _attach, _thread = context._RUNTIME_CONTEXT.get_current, context._RUNTIME_CONTEXT.attach, threading.get_ident
 # A client is another when its member id changes; records of older ones are no longer about.
 _MOST_CLIENTS: Final = 8
 
@@ -71,32 +73,49 @@ class Inferred:
         if not self._is_on or not records or not CONFIGURATION.now.infer_processing:
             return
         try:
-            outside = context.get_current()
+            outside = _current()
             if outside:  # most often there is nothing in it
                 if is_suppressed():
                     return
                 if _WORK in outside:
                     outside = _without_ended(outside)
-                    context.attach(_without_any(outside))
+                    _attach(_without_any(outside))
             client = records[0].client
             if client is not self._client:
                 self._meet(client)
             spans, inside = TRACING.start_process(client, records, is_batch=is_batch, is_inferred=True)
-            work = _Work(self, spans, records, outside, id(inside))
+            work = _Work()
+            work.is_over = False
+            work.owner = self
+            work.spans = spans
+            work.records = records
+            work.outside = outside
+            work.inside_id = id(inside)
+            work.thread = _thread()
+            work.task = _task()
             # Nobody has it yet: adding the key in place saves a copy for every record.
             dict.__setitem__(inside, _WORK, work)
             self._in_hand[id(work)] = spans
-            context.attach(inside)
+            _attach(inside)
         except Exception as error:
             COUNTS.fail("inferred processing", "begin", error)
 
     def end(self) -> None:
         """The program came back for more: end well what it had in hand here. Nothing in hand is harmless."""
         try:
-            current = context.get_current()
-            work = current.get(_WORK)
+            current = _current()
+            work: Any = current.get(_WORK)
             if work is not None:
-                self._end(current, work)  # type: ignore[arg-type]  # only works are put there
+                if work.owner is self and work.inside_id == id(current):  # as nearly always
+                    outside = work.outside
+                    work.is_over = True
+                    spans = self._in_hand.pop(id(work), None)
+                    _attach(_without_ended(outside) if outside else outside)
+                else:
+                    spans = self._take_below(current, work)
+                if spans is not None:
+                    self._lost_in_a_row = 0
+                    end_process(spans, None)
             if self._strays:
                 self._end_strays()
         except Exception as error:
@@ -110,7 +129,7 @@ class Inferred:
                 _leave_unfinished(spans)
             for stray in strays:
                 _leave_unfinished(stray.spans)
-            _put_back(context.get_current())
+            _put_back(_current())
         except Exception as error:
             COUNTS.fail("inferred processing", "let_go", error)
 
@@ -122,7 +141,7 @@ class Inferred:
         """The program says itself what it processes: forget what is in hand, and infer nothing any more."""
         self._is_on = False
         self.forget()
-        _put_back(context.get_current())
+        _put_back(_current())
 
     def is_in_hand(self, work: "_Work") -> bool:
         return id(work) in self._in_hand
@@ -140,23 +159,19 @@ class Inferred:
         if len(self._clients) > _MOST_CLIENTS:
             _BY_CLIENT.pop(id(self._clients.pop(0)), None)
 
-    def _end(self, current: Context, work: "_Work") -> None:
+    def _take_below(self, current: Context, work: "_Work") -> list[Span] | None:
+        """Take the spans of the own work that is current beneath another client's, or beneath the program's context."""
         mine: _Work | None = work
         while mine is not None and mine.owner is not self:
             mine = _work_of(mine.outside)
         spans = None if mine is None else self._in_hand.pop(id(mine), None)
-        if mine is work and work.inside_id == id(current):  # as nearly always
-            context.attach(_without_ended(work.outside) if work.outside else work.outside)
-        else:
-            _put_back(current)
-        if spans is not None:
-            self._lost_in_a_row = 0
-            end_process(spans, None)
+        _put_back(current)
+        return spans
 
     def _end_strays(self) -> None:
         """End those well whose own thread, and task, came back; nobody else comes back for the others."""
         strays, self._strays = self._strays, []
-        thread, task = threading.get_ident(), _task()
+        thread, task = _thread(), _task()
         for stray in strays:
             if stray.thread == thread and stray.task == task:
                 self._lost_in_a_row = 0
@@ -191,23 +206,22 @@ class _Stray(NamedTuple):
 class _Work:
     """What a loop's body, or the code between two polls, has in hand. Only the contexts that know it hold it."""
 
-    __slots__ = ("inside_id", "outside", "owner", "records", "spans", "task", "thread")
+    # Set by `Inferred.begin`: a call less for every record. `inside_id` is the context that was made for it, not one
+    # that the program derived from that; by id, since it holds this object.
+    __slots__ = ("inside_id", "is_over", "outside", "owner", "records", "spans", "task", "thread")
 
-    def __init__(
-        self, owner: Inferred, spans: list[Span], records: Sequence[Received], outside: Context, inside_id: int
-    ) -> None:
-        self.owner = owner
-        self.spans = spans
-        self.records = records
-        self.outside = outside
-        # The context that was made for it, not one that the program derived from that. By id: it holds this object.
-        self.inside_id = inside_id
-        self.thread = threading.get_ident()
-        self.task = _task()
+    inside_id: int
+    is_over: bool  # surely; when it is not, only the owner knows
+    outside: Context
+    owner: Inferred
+    records: Sequence[Received]
+    spans: list[Span]
+    task: "weakref.ref[asyncio.Task[Any]] | None"
+    thread: int
 
     def __del__(self, is_finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
         # Once the interpreter takes itself apart, modules may have lost their names; bound early for the same reason.
-        if not is_finalizing():
+        if not self.is_over and not is_finalizing():
             self.owner.stray(self)
 
 
@@ -230,7 +244,7 @@ def replace(client: Client, records: Sequence[Received]) -> None:
     """
     inferred = _BY_CLIENT.get(id(client))
     if inferred is None:
-        work = _work_of(context.get_current())
+        work = _work_of(_current())
         if work is None or not _is_among(records, work.records):
             return
         inferred = work.owner
@@ -257,7 +271,7 @@ def _put_back(current: Context) -> None:
     """Make the context of a work that is over give way to the one around it; what the program attached stays."""
     work = _work_of(current)
     if work is not None and work.inside_id == id(current) and not work.owner.is_in_hand(work):
-        context.attach(_without_ended(work.outside))
+        _attach(_without_ended(work.outside))
 
 
 def _without_ended(found: Context) -> Context:
