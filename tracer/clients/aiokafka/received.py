@@ -1,6 +1,5 @@
 """aiokafka's records as a traced consumer returns them: they know through which client they came."""
 
-import copyreg
 from typing import Any
 
 from aiokafka.structs import ConsumerRecord as PlainRecord
@@ -26,8 +25,9 @@ class ConsumerRecord(PlainRecord):  # type: ignore[misc]  # aiokafka is not type
     __hash__ = None  # type: ignore[assignment]  # as the plain one
 
     def __reduce__(self) -> tuple[Any, ...]:
-        kept = {name: value for name, value in vars(self).items() if name != RECEIVED_THROUGH}
-        return copyreg.__newobj__, (PlainRecord,), kept  # type: ignore[attr-defined]  # typeshed has it not
+        # What the program put on it goes along.
+        more = vars(self).keys() - PlainRecord.__dataclass_fields__.keys() - {RECEIVED_THROUGH}
+        return PlainRecord, _values(self), {name: vars(self)[name] for name in more} or None
 
 
 def receive(client: Client, record: Any) -> Received:
