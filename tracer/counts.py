@@ -7,9 +7,17 @@ collector may close a producer, and so end a span, at any allocation.
 import logging
 import os
 import threading
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
 
 _log = logging.getLogger("flowtrail.tracer")
+
+# Why a span was dropped: too many waited (or it ended after the shutdown), the exporter failed, or it still waited when
+# the time for the shutdown was over.
+QUEUE_FULL: Final = "queue_full"
+NOT_EXPORTED: Final = "not_exported"
+SHUT_DOWN: Final = "shut_down"
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +27,8 @@ class Health:
     `noted` spans were finished and meant for export; each is then `exported`, `dropped`, or still waiting. The three
     stay 0 when the program set up its own tracer provider: its exporters are not ours to count.
     `interceptor_errors` are exceptions that were kept from the host. `headers_dropped` counts records that were sent
-    without our headers, or an interceptor's, which would have made them too large.
+    without our headers, or an interceptor's, which would have made them too large. `dropped_because` divides `dropped`
+    by "queue_full", "not_exported" and "shut_down"; a reason that never was is not in it.
     """
 
     noted: int = 0
@@ -27,6 +36,7 @@ class Health:
     dropped: int = 0
     interceptor_errors: int = 0
     headers_dropped: int = 0
+    dropped_because: Mapping[str, int] = field(default_factory=dict, compare=False)
 
 
 class Counts:
@@ -38,6 +48,7 @@ class Counts:
     def _reset(self) -> None:
         self._lock = threading.RLock()
         self._noted = self._exported = self._dropped = self._interceptor_errors = self._headers_dropped = 0
+        self._dropped_because: dict[str, int] = {}
         self._logged: set[tuple[str, str, str]] = set()
 
     def reset_after_fork(self) -> None:
@@ -52,9 +63,12 @@ class Counts:
         with self._lock:
             self._exported += spans
 
-    def drop(self, spans: int) -> None:
+    def drop(self, spans: int, because: str = QUEUE_FULL) -> None:
+        if not spans:
+            return
         with self._lock:
             self._dropped += spans
+            self._dropped_because[because] = self._dropped_because.get(because, 0) + spans
 
     def drop_headers(self) -> None:
         """Count a record that went without what was added to its headers."""
@@ -73,7 +87,14 @@ class Counts:
 
     def health(self) -> Health:
         with self._lock:
-            return Health(self._noted, self._exported, self._dropped, self._interceptor_errors, self._headers_dropped)
+            return Health(
+                self._noted,
+                self._exported,
+                self._dropped,
+                self._interceptor_errors,
+                self._headers_dropped,
+                dict(self._dropped_because),
+            )
 
 
 COUNTS = Counts()

@@ -18,7 +18,7 @@ from opentelemetry.context import Context
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
-from .counts import Counts
+from .counts import NOT_EXPORTED, SHUT_DOWN, Counts
 from .drain import Drain
 from .otlp_template import encode_noted, template_of
 from .sdk_span import Noted, readable
@@ -111,7 +111,7 @@ class CountingProcessor(SpanProcessor):
         """Export what is queued, for `SHUTDOWN_TIMEOUT_S` at most; the rest is dropped. Again is harmless."""
         if self._drain.is_stopping:
             return
-        self._counts.drop(len(self._drain.stop(SHUTDOWN_TIMEOUT_S)))
+        self._counts.drop(len(self._drain.stop(SHUTDOWN_TIMEOUT_S)), SHUT_DOWN)
         self._exporter.shutdown()
         self._drain.join(GIVE_UP_TIMEOUT_S)
         self._settle(is_sent=False)
@@ -157,7 +157,7 @@ class CountingProcessor(SpanProcessor):
             self._counts.export(spans)
             self._hush.last = ""
         else:
-            self._counts.drop(spans)
+            self._counts.drop(spans, NOT_EXPORTED)
             self._report()
 
     def _report(self) -> None:

@@ -8,7 +8,7 @@ from typing import Final
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor, SynchronousMultiSpanProcessor
 
-from .counts import COUNTS
+from .counts import COUNTS, SHUT_DOWN
 from .drain import Drain
 from .export import BATCH_SIZE, QUEUE_SIZE
 from .sdk_span import Noted, readable
@@ -71,7 +71,7 @@ class HandOver(SpanProcessor):
 
     def shutdown(self) -> None:
         left = self._drain.stop(SHUTDOWN_TIMEOUT_S)
-        COUNTS.drop(len(left))
+        COUNTS.drop(len(left), SHUT_DOWN)
 
     def _give(self, batch: list[Noted]) -> None:
         for noted in batch:

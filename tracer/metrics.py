@@ -38,11 +38,13 @@ RECORD_EVERY_S: Final = 1.0
 # So many wake the thread before that.
 _BATCH: Final = 1000
 
-# The tracer's own health: name, unit, sentence, and where the number is.
-HEALTH: Final[tuple[tuple[str, str, str, Callable[[Health], int]], ...]] = (
+# On the health metric of dropped spans: why, as `Health.dropped_because` has it.
+DROP_REASON: Final = "flowtrail.drop.reason"
+# The tracer's own health: name, unit, sentence, and where the number is (numbers by reason, where there are several).
+HEALTH: Final[tuple[tuple[str, str, str, Callable[[Health], int | Mapping[str, int]]], ...]] = (
     ("flowtrail.tracer.spans.noted", "{span}", "Finished spans that were meant for export.", lambda now: now.noted),
     ("flowtrail.tracer.spans.exported", "{span}", "Spans that the exporter took.", lambda now: now.exported),
-    ("flowtrail.tracer.spans.dropped", "{span}", "Spans that were lost.", lambda now: now.dropped),
+    ("flowtrail.tracer.spans.dropped", "{span}", "Spans that were lost.", lambda now: now.dropped_because),
     (
         "flowtrail.tracer.headers.dropped",
         "{record}",
@@ -104,10 +106,17 @@ class _Instruments:
             explicit_bucket_boundaries_advisory=DURATION_BUCKETS_S,
         )
 
-        def observe(read: Callable[[Health], int]) -> Callable[[CallbackOptions], Iterable[Observation]]:
+        def observe(
+            read: Callable[[Health], int | Mapping[str, int]],
+        ) -> Callable[[CallbackOptions], Iterable[Observation]]:
             def observed(_: CallbackOptions) -> Iterator[Observation]:
                 collecting()
-                yield Observation(read(health()))
+                found = read(health())
+                if isinstance(found, int):
+                    yield Observation(found)
+                else:
+                    for reason, count in found.items():
+                        yield Observation(count, {DROP_REASON: reason})
 
             return observed
 

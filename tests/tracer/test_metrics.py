@@ -16,7 +16,7 @@ from opentelemetry.trace import SpanContext, TraceFlags
 
 from flowtrail.tracer import attributes as names
 from flowtrail.tracer import metrics
-from flowtrail.tracer.counts import COUNTS
+from flowtrail.tracer.counts import COUNTS, NOT_EXPORTED, SHUT_DOWN
 from flowtrail.tracer.metrics import DURATION_BUCKETS_S, Metrics
 
 SENT = {
@@ -152,20 +152,30 @@ def test_a_span_that_is_current_where_it_is_recorded_is_no_exemplar(reading: Rea
     assert reading.one("messaging.client.operation.duration").exemplars == []
 
 
-def test_the_tracers_own_health_is_observed(reading: Reading, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_tracers_own_health_is_observed(reading: Reading) -> None:
     begun(reading)
-    before = {name: reading.one(name).value for name, *_ in metrics.HEALTH}
-    COUNTS.note()
-    COUNTS.note()
+
+    def seen() -> dict[tuple[str, object], int]:
+        return {
+            (name.removeprefix("flowtrail.tracer."), (point.attributes or {}).get("flowtrail.drop.reason")): point.value
+            for name, *_ in metrics.HEALTH
+            for point in reading.points(name)
+        }
+
+    before = seen()
+    COUNTS.note(4)
     COUNTS.export(1)
     COUNTS.drop(1)
-    after = {
-        name.removeprefix("flowtrail.tracer."): reading.one(name).value - before[name] for name, *_ in metrics.HEALTH
-    }
-    assert {name: grown for name, grown in after.items() if grown} == {
-        "spans.noted": 2,
-        "spans.exported": 1,
-        "spans.dropped": 1,
+    COUNTS.drop(2, NOT_EXPORTED)
+    COUNTS.drop(0, SHUT_DOWN)
+    COUNTS.drop_headers()
+    grown = {of: count - before.get(of, 0) for of, count in seen().items()}
+    assert {of: count for of, count in grown.items() if count} == {
+        ("spans.noted", None): 4,
+        ("spans.exported", None): 1,
+        ("spans.dropped", "queue_full"): 1,
+        ("spans.dropped", "not_exported"): 2,
+        ("headers.dropped", None): 1,
     }
 
 
