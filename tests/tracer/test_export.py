@@ -107,6 +107,7 @@ def test_a_full_queue_drops_the_newest_and_counts(gate: Gate, make: Make) -> Non
     gate.is_open.set()
     assert provider.force_flush()
     assert counts.health() == Health(noted=35, exported=15, dropped=20)
+    assert counts.health().dropped_because == {"queue_full": 20}
 
 
 @pytest.mark.parametrize("result", [SpanExportResult.FAILURE, RuntimeError("no route")], ids=["failure", "exception"])
@@ -119,6 +120,7 @@ def test_what_cannot_be_exported_is_dropped_and_counted(
     spans(provider, 7)
     provider.force_flush()
     assert counts.health() == Health(noted=7, dropped=7)
+    assert counts.health().dropped_because == {"not_exported": 7}
 
 
 def test_drops_are_logged_once_a_minute_with_their_number_and_reason(
@@ -171,6 +173,7 @@ def test_shutdown_does_not_wait_for_an_exporter_that_hangs(
     spans(provider, 6)
     provider.shutdown()
     assert counts.health() == Health(noted=8, dropped=8)
+    assert counts.health().dropped_because == {"shut_down": 6, "not_exported": 2}
     gate.is_open.set()
     wait_until(lambda: bool(gate.batches), "the exporter comes back after all")
     assert counts.health() == Health(noted=8, dropped=8), "a batch is counted once"
