@@ -17,7 +17,7 @@ from queue import SimpleQueue
 from typing import Any, ClassVar
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from opentelemetry import baggage, context, propagate, trace
 from opentelemetry.propagators.b3 import B3MultiFormat
@@ -60,6 +60,11 @@ _VALUES = st.one_of(
 _TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=5)
 _NAMES = st.one_of(st.sampled_from(["traceparent", "tracestate", "baggage", "colour"]), _TEXT)
 _HEADERS_ON_THE_WIRE = st.lists(st.tuples(_NAMES, _VALUES), max_size=6)
+
+
+def examples(check: Callable[[list[Header]], None]) -> Callable[[], None]:
+    """Run a check for twenty lists of headers."""
+    return settings(max_examples=20, deadline=None)(given(headers=_HEADERS_ON_THE_WIRE)(check))
 
 
 def needs(*abilities: Ability) -> pytest.MarkDecorator:
@@ -558,34 +563,39 @@ class TracedClientContract(Contract):
         assert attributes(spans.one(f"process {topic}"))[names.OFFSET] == 0
         assert flowtrail.health().interceptor_errors == before
 
-    @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-    @given(headers=_HEADERS_ON_THE_WIRE)
     def test_no_headers_of_others_reach_the_loop_or_are_changed(
-        self, traced: Traced, topic: str, headers: list[Header]
+        self, traced: Traced, producer: DrivenProducer, topic: str
     ) -> None:
-        before = flowtrail.health().interceptor_errors
-        producer, consumer = traced.made_once(topic)
-        with _suppressed():
-            producer.send(topic, b"value", headers=headers, partition=0)
-        (record,) = traced.polled(consumer)
-        with flowtrail.process(record):
-            assert traced.driver.headers(record) == headers
+        before, consumer = flowtrail.health().interceptor_errors, traced.consumer(topic)
+
+        @examples
+        def are_harmless(headers: list[Header]) -> None:
+            with _suppressed():
+                producer.send(topic, b"value", headers=headers, partition=0)
+            (record,) = traced.polled(consumer)
+            with flowtrail.process(record):
+                assert traced.driver.headers(record) == headers
+
+        are_harmless()
         assert flowtrail.health().interceptor_errors == before
 
-    @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-    @given(headers=_HEADERS_ON_THE_WIRE)
     def test_headers_of_every_content_are_sent_as_they_are_beside_the_context(
-        self, traced: Traced, topic: str, headers: list[Header]
+        self, traced: Traced, producer: DrivenProducer, topic: str
     ) -> None:
-        before, given_headers = flowtrail.health().interceptor_errors, list(headers)
-        producer, consumer = traced.made_once(topic)
-        producer.send(topic, b"value", headers=headers, partition=0)
-        assert headers == given_headers
-        (record,) = traced.polled(consumer)
-        sent = [header for header in traced.driver.headers(record) if header[0] not in _CONTEXT_NAMES]
-        assert sent == [header for header in headers if header[0] not in _CONTEXT_NAMES]
-        carried = trace.get_current_span(read(traced.driver.headers(record)).context).get_span_context()
-        assert carried.is_valid
+        before, consumer = flowtrail.health().interceptor_errors, traced.consumer(topic)
+
+        @examples
+        def are_sent(headers: list[Header]) -> None:
+            given_headers = list(headers)
+            producer.send(topic, b"value", headers=headers, partition=0)
+            assert headers == given_headers
+            (record,) = traced.polled(consumer)
+            sent = [header for header in traced.driver.headers(record) if header[0] not in _CONTEXT_NAMES]
+            assert sent == [header for header in headers if header[0] not in _CONTEXT_NAMES]
+            carried = trace.get_current_span(read(traced.driver.headers(record)).context).get_span_context()
+            assert carried.is_valid
+
+        are_sent()
         assert flowtrail.health().interceptor_errors == before
 
     # Processing that the program marks

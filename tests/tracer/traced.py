@@ -37,7 +37,6 @@ class Traced:
         self.way = way
         self.spans = spans
         self._opened = ExitStack()
-        self._pair: tuple[DrivenProducer, DrivenConsumer] | None = None
 
     def __enter__(self) -> "Traced":
         self.trace()
@@ -74,12 +73,6 @@ class Traced:
         self._opened.callback(consumer.close)
         consumer.assign(Place(topic, 0))
         return consumer
-
-    def made_once(self, topic: str) -> tuple[DrivenProducer, DrivenConsumer]:
-        """A producer, and a consumer of the topic: the same pair for every example of a test."""
-        if self._pair is None:
-            self._pair = self.producer(), self.consumer(topic)
-        return self._pair
 
     @contextmanager
     def once(self) -> Iterator["Traced"]:
