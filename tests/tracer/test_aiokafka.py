@@ -188,7 +188,11 @@ def test_serializers_and_the_partitioner_are_called_once_for_each_send_and_by_th
     calls: list[str] = []
 
     def serialize(what: str) -> Callable[[str], bytes]:
-        return lambda text: (calls.append(f"{what} {text}"), text.encode())[1]
+        def serialized(text: str) -> bytes:
+            calls.append(f"{what} {text}")
+            return text.encode()
+
+        return serialized
 
     def choose(key: bytes, everywhere: list[int], available: list[int]) -> int:
         calls.append(f"partition {key.decode()}")
@@ -218,7 +222,7 @@ def test_each_record_of_a_batch_has_a_span_that_says_where_it_lies(spans: Spans,
         await producer.send_and_wait(topic, b"before", partition=0)
         batch = producer.create_batch()
         assert isinstance(batch, PlainBuilder)
-        assert inspect.signature(batch.append) == inspect.signature(PlainBuilder(0, 0).append)
+        assert inspect.signature(type(batch).append) == inspect.signature(PlainBuilder.append)
         for key in (b"a", b"b", b"c"):
             assert batch.append(timestamp=None, key=key, value=b"value", headers=[("colour", b"red")])
         stored = await (await producer.send_batch(batch, topic, partition=0))

@@ -74,7 +74,10 @@ async def start(original: Callable[..., Awaitable[Any]], consumer: Any) -> Any:
 
 
 async def getone(original: Callable[..., Awaitable[Any]], consumer: Any, partitions: tuple[Any, ...]) -> Any:
-    """Await the original `getone`; asking for the next record ends the work on the one before."""
+    """Await the original `getone`; asking for the next record ends the work on the one before.
+
+    It is at every record of an `async for`, so it takes few steps.
+    """
     known = known_or_none(consumer)
     if known is None:
         return await original(*partitions)

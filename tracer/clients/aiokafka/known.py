@@ -1,7 +1,7 @@
 """Where aiokafka keeps what is to be known of a client."""
 
-import asyncio
 import weakref
+from asyncio import Task, current_task
 from dataclasses import replace
 from typing import Any, Final
 
@@ -34,7 +34,7 @@ class Known(known.Known):
         # Its serializers make the bytes that schema ids stand in.
         self.serializes = is_producer and (client._key_serializer, client._value_serializer) != (None, None)
         # The task that got the records which are in hand.
-        self._polled_in: weakref.ref[asyncio.Task[Any]] | None = None
+        self._polled_in: weakref.ref[Task[Any]] | None = None
         # What the group gave to this member.
         self.assigned: frozenset[Any] = frozenset()
         if not is_producer and client._subscription.partitions_auto_assigned():
@@ -49,7 +49,7 @@ class Known(known.Known):
     def client(self) -> Client:
         """The cluster id comes with the first metadata, the member id with the first join."""
         if self._consumer is not None:
-            # Of a client without a group, there is none; of one that has left its group, it is empty.
+            # Without a group there is no such thing; before it was joined, and after it was left, it is empty.
             member_id = getattr(getattr(self._consumer(), "_coordinator", None), "member_id", None) or None
             if member_id != self._client.member_id:
                 self._client = replace(self._client, member_id=member_id)
@@ -73,13 +73,13 @@ class Known(known.Known):
 
     def note_task(self) -> None:
         """Remember that this task got records."""
-        task = asyncio.current_task()
+        task = current_task()
         self._polled_in = None if task is None else weakref.ref(task)
 
     def may_come_back(self) -> bool:
         """Whether the task that has records in hand is another one that still runs: it will end its work by itself."""
         task = self._polled_in() if self._polled_in is not None else None
-        return task is not None and task is not asyncio.current_task() and not task.done()
+        return task is not None and task is not current_task() and not task.done()
 
 
 # By the ids of a client's parts, which know nothing of the client.
