@@ -124,7 +124,7 @@ def report(answers: Answers, ways: tuple[str, ...]) -> list[str]:
     lines.append("")
     for (probe, way), answer in answers.items():
         if way in ways and answer.said != "right":
-            lines.append(f"- {probe.client}, {way}: {probe.sentence[0].lower()}{probe.sentence[1:]}: {answer.why}")
+            lines.append(f"- {way}, {probe.client}. {probe.sentence}: {answer.why}")
     return lines
 
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 import confluent_kafka
 
 from .topics import PARTITION, Topic, context_of
-from .traced import RECEIVE, Contrib, NotMeant, Traced, Wrong
+from .traced import RECEIVE, Contrib, NotMeant, Traced, Wrong, untold
 
 # Nobody listens there.
 NO_BROKER: Final = "127.0.0.1:9"
@@ -231,16 +231,7 @@ def record_facts(traced: Traced, topic: Topic) -> None:
     producer = _producer(topic)
     producer.produce(topic.name, b"value", key=b"ORD-7", partition=PARTITION)
     producer.flush()
-    attributes = traced.sends()[-1].attributes
-    wanted = {"partition": ("partition", "0"), "offset": ("offset", "0"), "key": ("key", "ORD-7")}
-    missing = [
-        what
-        for what, (part, value) in wanted.items()
-        if not any(
-            part in name and str(said) in (value, f"b'{value}'", f"{value}.0") for name, said in attributes.items()
-        )
-    ]
-    if missing:
+    if missing := untold(traced.sends()[-1].attributes, partition="0", offset="0", key="ORD-7"):
         raise Wrong("without " + ", ".join(missing))
 
 

@@ -8,7 +8,7 @@ import kafka
 from flowtrail.demo.embedded_broker import KAFKA_PYTHON_OPTIONS, EmbeddedBroker
 
 from .topics import PARTITION, Topic, context_of
-from .traced import RECEIVE, Traced, Wrong
+from .traced import RECEIVE, Traced, Wrong, untold
 
 
 def _producer(topic: Topic, **options: Any) -> Any:
@@ -156,14 +156,12 @@ def todays_names(traced: Traced, topic: Topic) -> None:
 
 
 def record_facts(traced: Traced, topic: Topic) -> None:
-    """Topic, partition, offset and key of a record are told"""
+    """Partition, offset and key of a sent record are told"""
     producer = _producer(topic)
     producer.send(topic.name, b"value", key=b"ORD-7", partition=PARTITION).get(10)
     producer.close()
-    values = set(map(str, traced.sends()[-1].attributes.values()))
-    missing = [what for what, value in (("partition", "0"), ("offset", "0"), ("key", "ORD-7")) if value not in values]
-    if missing or "messaging.kafka.offset" not in traced.sends()[-1].attributes:
-        raise Wrong("without " + ", ".join(missing or ["offset"]))
+    if missing := untold(traced.sends()[-1].attributes, partition="0", offset="0", key="ORD-7"):
+        raise Wrong("without " + ", ".join(missing))
 
 
 def committed(traced: Traced, topic: Topic) -> None:

@@ -74,6 +74,17 @@ class Traced(ABC):
         return found
 
 
+def untold(attributes: dict[str, Any], **wanted: str) -> list[str]:
+    """Return which of these facts no attribute tells: one whose name has the fact's, in any form of its value."""
+    return [
+        fact
+        for fact, value in wanted.items()
+        if not any(
+            fact in name and str(told) in (value, f"b'{value}'", f"{value}.0") for name, told in attributes.items()
+        )
+    ]
+
+
 class Bare(Traced):
     """Nobody traces: what a probe raises here but `Wrong` is the client's own, or the probe's."""
 
