@@ -78,10 +78,13 @@ async def getone(original: Callable[..., Awaitable[Any]], consumer: Any, partiti
 
     It is at every record of an `async for`, so it takes few steps.
     """
-    known = known_or_none(consumer)
-    if known is None:
+    try:
+        known = known_of(consumer)
+    except Exception as error:
+        COUNTS.fail(WHERE, "getone", error)
         return await original(*partitions)
-    known.inferred.end()
+    inferred = known.inferred
+    inferred.end()
     started_ns = time.time_ns()
     try:
         record = await original(*partitions)
@@ -91,9 +94,9 @@ async def getone(original: Callable[..., Awaitable[Any]], consumer: Any, partiti
     try:
         client = known.client()
         received = (receive(client, record),)
-        CHAIN.consume(Polled(client, received, started_ns, known.take_events()))
+        CHAIN.consume(Polled(client, received, started_ns, known.take_events() if known.events else ()))
         known.note_task()
-        known.inferred.begin(received, False)
+        inferred.begin(received, False)
     except Exception as error:
         COUNTS.fail(WHERE, "getone", error)
     return record

@@ -74,7 +74,8 @@ class Known(known.Known):
     def note_task(self) -> None:
         """Remember that this task got records."""
         task = current_task()
-        self._polled_in = None if task is None else weakref.ref(task)
+        if self._polled_in is None or self._polled_in() is not task:
+            self._polled_in = None if task is None else weakref.ref(task)
 
     def may_come_back(self) -> bool:
         """Whether the task that has records in hand is another one that still runs: it will end its work by itself."""
