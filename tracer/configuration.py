@@ -106,6 +106,11 @@ class Configuration:
         if self.redact is not None and not callable(self.redact):
             raise TypeError(f"redact is a function or None, not {self.redact!r}")
 
+    @functools.cached_property
+    def captures_keys_as_they_are(self) -> bool:
+        """Whether a key that is text is noted as that text."""
+        return self.capture_keys == "text" and self.redact is None
+
     def is_excluded(self, topic: str) -> bool:
         """Whether nothing of a topic is traced. The answer for a topic is remembered."""
         return bool(self.excluded_topics) and _is_matched(self.excluded_topics, topic)

@@ -7,7 +7,8 @@ collector may close a producer, and so end a span, at any allocation.
 import logging
 import os
 import threading
-from collections.abc import Mapping
+import weakref
+from collections.abc import Mapping, Sized
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -47,6 +48,7 @@ class Counts:
 
     def _reset(self) -> None:
         self._lock = threading.RLock()
+        self._queues: list[weakref.ref[Sized]] = getattr(self, "_queues", [])
         self._noted = self._exported = self._dropped = self._interceptor_errors = self._headers_dropped = 0
         self._dropped_because: dict[str, int] = {}
         self._logged: set[tuple[str, str, str]] = set()
@@ -54,6 +56,12 @@ class Counts:
     def reset_after_fork(self) -> None:
         """Start anew in a child process: what the parent counted, the parent reports."""
         self._reset()
+
+    def watch(self, queue: Sized) -> None:
+        """See what waits in a queue as noted. `note` counts it when it leaves: not at each record, under a lock."""
+        with self._lock:
+            self._queues = [each for each in self._queues if each() is not None]
+            self._queues.append(weakref.ref(queue))
 
     def note(self, spans: int = 1) -> None:
         with self._lock:
@@ -85,10 +93,13 @@ class Counts:
         if is_new:
             _log.error("%s.%s raised %s; it is kept from the program, and not logged again", *kind, exc_info=error)
 
-    def health(self) -> Health:
+    def health(self, *, with_waiting: bool = True) -> Health:
+        """Return the counts. Without what waits they never go down, which those with it may by what moves meanwhile."""
         with self._lock:
+            queues = [each() for each in self._queues] if with_waiting else []
+            waiting = sum(len(queue) for queue in queues if queue is not None)
             return Health(
-                self._noted,
+                self._noted + waiting,
                 self._exported,
                 self._dropped,
                 self._interceptor_errors,

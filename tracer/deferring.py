@@ -88,8 +88,9 @@ class Deferring:
         self._provider = provider
         self._multiple = multiple
         self._decide = decide
-        self._ids = provider.id_generator
-        is_random = getattr(self._ids, "is_trace_id_random", None)  # older SDKs know no such flag
+        ids = provider.id_generator
+        self._trace_id, self._span_id = ids.generate_trace_id, ids.generate_span_id
+        is_random = getattr(ids, "is_trace_id_random", None)  # older SDKs know no such flag
         self._root_flags = _RANDOM if is_random is not None and is_random() else 0
         self.scope: InstrumentationScope = tracer._instrumentation_scope
         most = provider._span_limits.max_links
@@ -121,19 +122,22 @@ class Deferring:
     def start_send(self, sending: Sending, current: Context) -> bool:
         """Note that a send begins, and write its context into `sending.headers`. Its facts are noted by the caller."""
         headers = sending.headers
-        if _BAGGAGE_KEY in current or not is_w3c():
+        if not is_w3c():
             return False
         if headers:
             for name, _ in headers:
                 if name in _TOLD or name.lower() in _TOLD:
                     return False
-        parent = _parent(current)
-        ids = self._ids
+        parent = None
+        if current:
+            if _BAGGAGE_KEY in current:
+                return False
+            parent = _parent(current)
         if parent is None:
-            trace_id, flags = ids.generate_trace_id(), self._root_flags
+            trace_id, flags = self._trace_id(), self._root_flags
         else:
             trace_id, flags = parent.trace_id, parent.trace_flags & _RANDOM
-        span_id = ids.generate_span_id()
+        span_id = self._span_id()
         if self._decide(trace_id, parent):
             flags |= 1
             sending.deferring = self
@@ -200,12 +204,11 @@ class Deferring:
         self, shape: Shape, parent: SpanContext | None, start_ns: int, kind: type[DeferredSpan] = DeferredSpan
     ) -> Span:
         """Begin a span, or one that records nothing where the sampler says so."""
-        ids = self._ids
         if parent is None:
-            trace_id, flags = ids.generate_trace_id(), self._root_flags
+            trace_id, flags = self._trace_id(), self._root_flags
         else:
             trace_id, flags = parent.trace_id, parent.trace_flags & _RANDOM
-        span_id = ids.generate_span_id()
+        span_id = self._span_id()
         if self._decide(trace_id, parent):
             return kind(self, shape, trace_id, span_id, flags | 1, parent, start_ns)
         trace_state = None if parent is None else parent.trace_state
@@ -214,10 +217,8 @@ class Deferring:
     def beside(self, span: DeferredSpan) -> DeferredSpan:
         """Another span as long as this one, in the same trace where it has a parent."""
         # The sampler has decided; asking it again for a trace of its own could tear a batch apart.
-        trace_id = span.trace_id if span.parent is not None else self._ids.generate_trace_id()
-        made = DeferredSpan(
-            self, span.shape, trace_id, self._ids.generate_span_id(), span.trace_flags, span.parent, span.start_ns
-        )
+        trace_id = span.trace_id if span.parent is not None else self._trace_id()
+        made = DeferredSpan(self, span.shape, trace_id, self._span_id(), span.trace_flags, span.parent, span.start_ns)
         made.end_ns = span.end_ns
         return made
 

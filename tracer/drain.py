@@ -14,7 +14,7 @@ from typing import Any, Final, Generic, TypeVar
 
 from opentelemetry import context
 
-from .counts import COUNTS
+from .counts import COUNTS, QUEUE_FULL, Counts
 
 T = TypeVar("T")
 
@@ -25,7 +25,8 @@ _IDLE_S: Final = 60.0
 class Drain(Generic[T]):
     """Hands what is put in, in order and in batches, to `take` on a thread of its own.
 
-    `queue_size` things wait at most. A batch has `batch_size` at most and is handed over when it is full, or `delay_ms`
+    Each thing is counted as noted: while it waits, by `take` when it gets it, or with its drop. `queue_size` things
+    wait at most. A batch has `batch_size` at most and is handed over when it is full, or `delay_ms`
     after the first one came. `on_start` is called on the thread when it starts, `on_idle` each time that the queue was
     emptied. Safe over fork: the child starts empty.
     """
@@ -33,6 +34,7 @@ class Drain(Generic[T]):
     def __init__(
         self,
         take: Callable[[list[T]], None],
+        counts: Counts,
         *,
         queue_size: int,
         batch_size: int,
@@ -42,10 +44,13 @@ class Drain(Generic[T]):
         on_idle: Callable[[], None] = lambda: None,
     ) -> None:
         self._take = take
+        self._counts = counts
+        counts.watch(self)
         self._on_start = on_start
         self._on_idle = on_idle
         self._queue_size = queue_size
         self._batch_size = min(batch_size, queue_size)
+        self._most_waiting = self._batch_size - 1
         self._delay_s = min(delay_ms / 1000, threading.TIMEOUT_MAX)
         self._name = name
         self.is_stopping = False
@@ -63,19 +68,25 @@ class Drain(Generic[T]):
         if not self.is_stopping:
             self._thread.start()
 
-    def put(self, thing: T) -> bool:
-        """Queue something; False when the queue is full or closed."""
+    def put(self, thing: T) -> None:
+        """Queue something; drop and count it when the queue is full or closed. Never waits."""
         queue = self._queue
-        if len(queue) >= self._queue_size or self.is_stopping:
-            return False
+        waiting = len(queue)
+        if waiting >= self._queue_size or self.is_stopping:
+            self.drop()
+            return
         queue.append(thing)
         if self._woken == 0:
             self._woken = 1
             self._wake.put(None)
-        elif self._woken == 1 and len(queue) >= self._batch_size:
+        elif self._woken == 1 and waiting >= self._most_waiting:
             self._woken = 2
             self._wake.put(None)
-        return True
+
+    def drop(self) -> None:
+        """Count one thing that there is no room for."""
+        self._counts.note()
+        self._counts.drop(1, QUEUE_FULL)
 
     def __len__(self) -> int:
         return len(self._queue)

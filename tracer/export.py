@@ -68,6 +68,7 @@ class CountingProcessor(SpanProcessor):
         self._reported_at: float | None = None
         self._drain: Drain[ReadableSpan | Noted] = Drain(
             self._export,
+            counts,
             queue_size=queue_size,
             batch_size=batch_size,
             delay_ms=delay_ms,
@@ -75,6 +76,9 @@ class CountingProcessor(SpanProcessor):
             on_start=self._start,
             on_idle=self._report,
         )
+        # The very methods: they are called at each record.
+        self.put = self._drain.put
+        self.drop = self._drain.drop
 
     def _start(self) -> None:
         """On the drain's thread, when it starts; in a forked child too, which has nothing in hand."""
@@ -92,17 +96,6 @@ class CountingProcessor(SpanProcessor):
         if span.context is not None and span.context.trace_flags.sampled:
             self.put(span)
 
-    def put(self, span: ReadableSpan | Noted) -> None:
-        """Queue a span; drop and count it when the queue is full. Never waits."""
-        self._counts.note()
-        if not self._drain.put(span):
-            self._counts.drop(1)
-
-    def drop(self) -> None:
-        """Count what is not even queued."""
-        self._counts.note()
-        self._counts.drop(1)
-
     def force_flush(self, timeout_millis: int = 30000) -> bool:
         """Wait until what is queued now was exported or dropped; False when that took longer."""
         return self._drain.flush(timeout_millis / 1000)
@@ -111,7 +104,9 @@ class CountingProcessor(SpanProcessor):
         """Export what is queued, for `SHUTDOWN_TIMEOUT_S` at most; the rest is dropped. Again is harmless."""
         if self._drain.is_stopping:
             return
-        self._counts.drop(len(self._drain.stop(SHUTDOWN_TIMEOUT_S)), SHUT_DOWN)
+        left = len(self._drain.stop(SHUTDOWN_TIMEOUT_S))
+        self._counts.note(left)
+        self._counts.drop(left, SHUT_DOWN)
         self._exporter.shutdown()
         self._drain.join(GIVE_UP_TIMEOUT_S)
         self._settle(is_sent=False)
@@ -119,6 +114,7 @@ class CountingProcessor(SpanProcessor):
         self._hush.remove()
 
     def _export(self, batch: list[ReadableSpan | Noted]) -> None:
+        self._counts.note(len(batch))
         ready = [span for span in batch if isinstance(span, ReadableSpan)]
         noted = [each for each in batch if not isinstance(each, ReadableSpan)] if len(ready) < len(batch) else []
         encoded: list[bytes] = []

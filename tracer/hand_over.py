@@ -24,8 +24,11 @@ class HandOver(SpanProcessor):
     def __init__(self, multiple: SynchronousMultiSpanProcessor) -> None:
         self._multiple = multiple
         self._drain: Drain[Noted] = Drain(
-            self._give, queue_size=QUEUE_SIZE, batch_size=BATCH_SIZE, delay_ms=DELAY_MS, name="flowtrail-spans"
+            self._give, COUNTS, queue_size=QUEUE_SIZE, batch_size=BATCH_SIZE, delay_ms=DELAY_MS, name="flowtrail-spans"
         )
+        # The very methods: they are called at each record.
+        self.put = self._drain.put
+        self.drop = self._drain.drop
 
     @classmethod
     def of(cls, multiple: SynchronousMultiSpanProcessor) -> "HandOver":
@@ -49,31 +52,22 @@ class HandOver(SpanProcessor):
             )
         self.shutdown()
 
-    def put(self, noted: Noted) -> None:
-        """Queue what is to become a span; drop and count it when the queue is full. Never waits."""
-        COUNTS.note()
-        if not self._drain.put(noted):
-            COUNTS.drop(1)
-
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
         """Nothing happens at a span's start."""
 
     def on_end(self, span: ReadableSpan) -> None:
         """Spans that are the SDK's own need no handing over."""
 
-    def drop(self) -> None:
-        """Count what is not even queued."""
-        COUNTS.note()
-        COUNTS.drop(1)
-
     def force_flush(self, timeout_millis: int = 30000) -> bool:
         return self._drain.flush(timeout_millis / 1000)
 
     def shutdown(self) -> None:
-        left = self._drain.stop(SHUTDOWN_TIMEOUT_S)
-        COUNTS.drop(len(left), SHUT_DOWN)
+        left = len(self._drain.stop(SHUTDOWN_TIMEOUT_S))
+        COUNTS.note(left)
+        COUNTS.drop(left, SHUT_DOWN)
 
     def _give(self, batch: list[Noted]) -> None:
+        COUNTS.note(len(batch))
         for noted in batch:
             described = noted.described()
             COUNTS.note(len(described) - 1)

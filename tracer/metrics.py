@@ -27,7 +27,7 @@ from opentelemetry.metrics import CallbackOptions, Counter, Histogram, MeterProv
 from opentelemetry.trace import NonRecordingSpan, Span, SpanContext
 
 from . import attributes as names
-from .counts import COUNTS, Health, health
+from .counts import COUNTS, Health
 
 SCOPE: Final = "flowtrail.tracer"
 # Of the conventions, in seconds.
@@ -111,7 +111,7 @@ class _Instruments:
         ) -> Callable[[CallbackOptions], Iterable[Observation]]:
             def observed(_: CallbackOptions) -> Iterator[Observation]:
                 collecting()
-                found = read(health())
+                found = read(COUNTS.health(with_waiting=False))
                 if isinstance(found, int):
                     yield Observation(found)
                 else:

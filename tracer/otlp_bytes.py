@@ -17,7 +17,7 @@ from .counts import COUNTS
 _MOST: Final = (1 << 63) - 1
 _DOUBLE: Final = Struct("<Bd").pack
 # A text of fewer bytes has a length of one byte, and so have the messages around it but the outermost.
-_SHORT: Final = 100
+SHORT: Final = 100
 # Each seven bits as the last byte of a varint, and as one that is followed by more.
 _ONE: Final = [bytes((group,)) for group in range(0x80)]
 _MORE: Final = [bytes((group | 0x80,)) for group in range(0x80)]
@@ -50,16 +50,21 @@ def int_attribute(tag: int, name: str, value: int) -> bytes:
 def text_attribute(tag: int, name: str, value: str) -> bytes:
     """Raises ValueError for a text that UTF-8 cannot say."""
     text = value.encode()
-    length = len(text)
-    if length < _SHORT:
-        return field(tag, _name(name) + b"\x12" + _ONE[length + 2] + b"\x0a" + _ONE[length] + text)
+    if len(text) < SHORT:
+        return short_attribute(tag, name, text)
     return field(tag, _name(name) + field(0x12, field(0x0A, text)))
+
+
+def short_attribute(tag: int, name: str, text: bytes) -> bytes:
+    """A text attribute whose text, in UTF-8, has fewer bytes than `SHORT`."""
+    length = len(text)
+    return field(tag, _name(name) + b"\x12" + _ONE[length + 2] + b"\x0a" + _ONE[length] + text)
 
 
 # Of the attributes that differ from record to record, only this one has few values.
 @functools.lru_cache(maxsize=1024)
-def partition_attribute(tag: int, value: str) -> bytes:
-    return field(tag, _name(PARTITION) + field(0x12, _value(value)))
+def partition_attribute(tag: int, partition: int | str) -> bytes:
+    return text_attribute(tag, PARTITION, str(partition))
 
 
 @functools.lru_cache(maxsize=512)

@@ -30,7 +30,17 @@ from .attributes import KEY, OFFSET, RECORD_TIMESTAMP_MS, SEND, TOMBSTONE, TOPIC
 from .capture import captured_key
 from .configuration import CONFIGURATION
 from .deferred_span import DeferredProcess, PollNote
-from .otlp_bytes import encode_attributes, field, int_attribute, partition_attribute, text_attribute, text_field, varint
+from .otlp_bytes import (
+    SHORT,
+    encode_attributes,
+    field,
+    int_attribute,
+    partition_attribute,
+    short_attribute,
+    text_attribute,
+    text_field,
+    varint,
+)
 from .record import Received
 from .sdk_span import Described, Noted
 from .shapes import Shape, shape_of
@@ -121,9 +131,10 @@ def _sent(sending: Sending) -> bytes:
     if not is_plain or sending.is_tombstone:
         sending.described()
         return _span(sending)
-    parts = [_head(sending, shape_of(SEND, sending.client, sending.topic))]
+    shape = sending.client.shapes.get(("send", sending.topic)) or shape_of(SEND, sending.client, sending.topic)
+    parts = [_head(sending, shape)]
     if sending.partition is not None:
-        parts.append(partition_attribute(0x4A, str(sending.partition)))
+        parts.append(partition_attribute(0x4A, sending.partition))
     _add_key(parts, 0x4A, sending.key)
     if sending.offset is not None:
         parts.append(int_attribute(0x4A, OFFSET, sending.offset))
@@ -166,7 +177,7 @@ def _polled(note: PollNote) -> list[bytes] | None:
 
 def _add_record(parts: list[bytes], tag: int, record: Received) -> None:
     """What `spans.record_attributes` says, in the same order."""
-    parts.append(partition_attribute(tag, str(record.partition)))
+    parts.append(partition_attribute(tag, record.partition))
     parts.append(int_attribute(tag, OFFSET, record.offset))
     _add_key(parts, tag, record.key)
     if record.timestamp_ms is not None:
@@ -179,7 +190,12 @@ def _add_record(parts: list[bytes], tag: int, record: Received) -> None:
 
 
 def _add_key(parts: list[bytes], tag: int, key: object) -> None:
-    text = captured_key(key, CONFIGURATION.now)
+    now = CONFIGURATION.now
+    # What `captured_key` makes of most keys, without making a text of the bytes and bytes of the text.
+    if type(key) is bytes and now.captures_keys_as_they_are and len(key) < SHORT and key.isascii():
+        parts.append(short_attribute(tag, KEY, key))
+        return
+    text = captured_key(key, now)
     if text is not None:
         parts.append(text_attribute(tag, KEY, text))
 

@@ -40,6 +40,10 @@ MOST_HELD: Final = 10_000
 # context, so that it goes wherever the program takes that.
 _RECEIVED: Final = context.create_key("flowtrail-received")
 # The API's key, and the plain name that older instrumentations set.
+_INFERRED: Final[spans.Attributes] = {names.INFERRED: True}
+_NOTHING: Final[spans.Attributes] = {}
+# The API's function is this and one call more.
+_get_current: Final = context._RUNTIME_CONTEXT.get_current
 _SUPPRESSED: Final = (context._SUPPRESS_INSTRUMENTATION_KEY, "suppress_instrumentation")
 
 
@@ -71,16 +75,22 @@ class Tracing:
     # Sends
 
     def start_send(self, sending: Sending, topic: str, key: object, value: object, partition: int | None) -> None:
-        current = context.get_current()
+        current = _get_current()
         now = CONFIGURATION.now
-        if _is_suppressed(current) or (now.excluded_topics and topic is not None and now.is_excluded(topic)):
+        if (current and _is_suppressed(current)) or (
+            now.excluded_topics and topic is not None and now.is_excluded(topic)
+        ):
             return
         given = sending.headers
         sending.topic = topic
         schemas = (schema_id(key), schema_id(value)) if given is None else schema_ids(key, value, given)
         if schemas != _NO_SCHEMAS:
             sending.schemas = schemas
-        fast = self._fast()
+        processors = self._processors  # as in `_fast`, without a call
+        if processors is not None and processors._span_processors is self._planned_for:
+            fast = self._deferring
+        else:
+            fast = self._plan()
         if fast is not None and fast.start_send(sending, current):
             sending.key = key
             sending.is_tombstone = value is None
@@ -219,13 +229,13 @@ class Tracing:
         spans of the same length; the first is the current one while the work runs. No span, and an unchanged context,
         where all records are of excluded topics.
         """
-        current = context.get_current()
+        current = _get_current()
         now = CONFIGURATION.now
         if now.excluded_topics:
             records = _traced(records)
             if not records:
                 return [], Context(current)
-        also: spans.Attributes = {names.INFERRED: True} if is_inferred else {}
+        also = _INFERRED if is_inferred else _NOTHING
         is_child = now.process_relation == "parent" and not is_batch
         fast = self._fast()
         if fast is not None and not is_child:

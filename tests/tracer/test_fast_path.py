@@ -545,14 +545,20 @@ def test_the_template_encodes_as_the_stock_encoder_does(
             _sent(deferring, records[0], parent),
         ]
         # A poll draws its ids when it is described: for both ways the same.
-        deferring._ids = Counting()  # type: ignore[assignment]
+        number(deferring)
         encoded = [each for note in notes for each in encode_noted(note)]
-        deferring._ids = Counting()  # type: ignore[assignment]
+        number(deferring)
         theirs = encode_spans([readable(span, deferring) for note in notes for span in note.described()])
     finally:
         deferring.leave()
         provider.shutdown()
     assert ExportTraceServiceRequest.FromString(request(encoded, deferring.resource, deferring.scope)) == theirs
+
+
+def number(deferring: Deferring) -> None:
+    """Draw ids from 1 on again."""
+    ids = Counting()
+    deferring._trace_id, deferring._span_id = ids.generate_trace_id, ids.generate_span_id
 
 
 def _sent(deferring: Deferring, record: Received, parent: SpanContext | None) -> Sending:
