@@ -901,12 +901,10 @@ class TracedClientContract(Contract):
 
         def is_committed() -> bool:
             consumer.poll(timeout_ms=10)
-            return f"commit {topic}" in spans.names()
+            return any(_committed(span) == [(topic, "0", 1)] for span in spans.named(f"commit {topic}"))
 
-        wait_until(is_committed, "an automatic commit")
-        span = spans.named(f"commit {topic}")[0]
-        assert attributes(span)[names.AUTOMATIC] is True
-        assert _committed(span) == [(topic, "0", 1)]
+        wait_until(is_committed, "an automatic commit of what was polled")
+        assert all(attributes(span)[names.AUTOMATIC] is True for span in spans.named(f"commit {topic}"))
 
     @needs(Ability.COMMIT_ON_CLOSE)
     def test_a_consumer_that_commits_while_it_is_closed_makes_a_span_that_says_so(
@@ -1309,7 +1307,8 @@ class _Member:
         try:
             consumer.subscribe(self._topic, self._gain, self._lose)
             while not self._is_over:
-                self.offsets.extend(map(self._driver.coordinates, consumer.poll(timeout_ms=50)))
+                # In shorter polls a kafka-python that is busy with others may never come to the end of its joining.
+                self.offsets.extend(map(self._driver.coordinates, consumer.poll(timeout_ms=500)))
                 while not self._asked.empty():
                     self._asked.get()(consumer)
         finally:
