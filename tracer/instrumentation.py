@@ -8,6 +8,7 @@ there, or too old.
 import importlib
 import importlib.util
 import logging
+import sys
 import threading
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final, Unpack
@@ -117,6 +118,11 @@ def uninstrument() -> None:
                 _log.exception("the tracing of %s cannot be taken out whole; it is switched off", name)
         while _added:
             CHAIN.remove(_added.pop())
+        known = sys.modules.get(f"{__package__}.clients.known")  # there is none when no client was traced
+        if known is not None:
+            # Nobody sees any more that a loop comes back, and its context would stay current for ever.
+            for each in known.everyone():
+                each.inferred.let_go()
 
 
 def _load() -> dict[str, Any]:

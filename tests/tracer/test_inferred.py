@@ -226,6 +226,14 @@ def test_a_process_that_exits_leaves_the_work_in_hand_unfinished(spans: Spans) -
     assert offsets(spans) == [(0, False)]
 
 
+def test_uninstrument_leaves_no_context_behind_and_the_work_in_hand_unfinished(spans: Spans) -> None:
+    thing = Thing()
+    begin(known_of(thing, KnownThing).inferred)
+    flowtrail.uninstrument()
+    assert current() is None
+    assert offsets(spans) == [(0, False)]
+
+
 FORKING = """
 import os
 import flowtrail
