@@ -30,11 +30,11 @@ class AIOKafkaConsumer(aiokafka.AIOKafkaConsumer):  # type: ignore[misc]  # aiok
     """aiokafka's consumer; a span for each poll that returned records, each commit, and the work in between."""
 
     async def start(self):  # type: ignore[no-untyped-def]
-        trace_parts(self._client.cluster, self._subscription)
+        trace_parts(self, "_client.cluster", "_subscription")
         try:
             return await start(super().start, self)
         finally:
-            trace_parts(self._coordinator)
+            trace_parts(self, "_coordinator")
 
     @wraps(_Plain.getone)
     async def getone(self, *partitions):  # type: ignore[no-untyped-def]
@@ -69,8 +69,11 @@ async def start(original: Callable[..., Awaitable[Any]], consumer: Any) -> Any:
     try:
         return await original()
     finally:
-        if known is not None:
-            known.meet_coordinator(consumer)
+        try:
+            if known is not None:
+                known.meet_coordinator(consumer)
+        except Exception as error:
+            COUNTS.fail(WHERE, "start", error)
 
 
 async def getone(original: Callable[..., Awaitable[Any]], consumer: Any, partitions: tuple[Any, ...]) -> Any:

@@ -5,6 +5,7 @@ there are no events, or spans, of it. The program's rebalance listener is the on
 """
 
 from collections.abc import Callable
+from operator import attrgetter
 from typing import Any, Final
 
 from aiokafka.cluster import ClusterMetadata as PlainCluster
@@ -48,15 +49,16 @@ class GroupCoordinator(PlainCoordinator):  # type: ignore[misc]  # aiokafka is n
         return await commit_offsets(super()._do_commit_offsets, self, assignment, offsets)
 
 
-def trace_parts(*parts: Any) -> None:
+def trace_parts(client: Any, *paths: str) -> None:
     """Make the parts of one of our clients ours. Those of another shape stay as they are. Never raises."""
-    for part in parts:
-        for ours in (ClusterMetadata, SubscriptionState, GroupCoordinator):
-            try:
+    for path in paths:
+        try:
+            part = attrgetter(path)(client)
+            for ours in _OURS:
                 if type(part) is ours.__base__ and _has_methods(ours):
                     part.__class__ = ours
-            except Exception as error:
-                COUNTS.fail(WHERE, "start", error)
+        except Exception as error:
+            COUNTS.fail(WHERE, "start", error)
 
 
 def update_metadata(original: Callable[..., Any], cluster: Any, metadata: Any) -> Any:

@@ -32,7 +32,7 @@ class AIOKafkaProducer(aiokafka.AIOKafkaProducer):  # type: ignore[misc]  # aiok
     """aiokafka's producer; a span for each send, from the call to the answer, and for each transaction."""
 
     async def start(self):  # type: ignore[no-untyped-def]
-        trace_parts(self.client.cluster)
+        trace_parts(self, "client.cluster")
         return await start(super().start, self)
 
     async def send(self, topic, value=None, key=None, partition=None, timestamp_ms=None, headers=None):  # type: ignore[no-untyped-def]
