@@ -45,8 +45,7 @@ def consumer_methods(plain: Any, switch: Switch) -> dict[str, Callable[..., Any]
             known.inferred.end()
         started_ns = time.time_ns()
         message = original_poll(self, *arguments, **options)
-        # Errors and events (the end of a partition) come as messages too.
-        if message is not None and message.error() is None:
+        if message is not None:
             tell_received(known, self, (message,), started_ns, is_batch=False)
         return message
 
@@ -106,6 +105,7 @@ def tell_received(known: Known, consumer: Any, messages: Any, started_ns: int, *
         read = read_message if known.counts_deliveries else read_record_of
         records: list[Received] = []
         for message in messages:
+            # Errors and events (the end of a partition) come as messages too.
             if message.error() is None:
                 received = read(message, client)
                 remember(message, received)
