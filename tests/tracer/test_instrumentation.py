@@ -169,6 +169,16 @@ def test_with_a_client_too_old_alone_instrument_says_what_to_install() -> None:
     assert "ImportError: kafka-python 2.0.2 is too old to be traced: pip install 'kafka-python>=3.0.12'" in printed
 
 
+def test_a_client_too_old_is_passed_over_with_a_line_and_the_others_are_traced() -> None:
+    printed = run(
+        f"import sys; {OLD_KAFKA_PYTHON}; sys.modules['kafka'] = kafka\n"
+        "import flowtrail, confluent_kafka; plain = confluent_kafka.Producer; flowtrail.instrument()\n"
+        "print(confluent_kafka.Producer is not plain)"
+    )
+    assert "kafka-python 2.0.2 is too old to be traced" in printed
+    assert printed.startswith("True\n")
+
+
 def test_without_kafka_python_processing_works_on_any_record() -> None:
     printed = run(
         "import sys; sys.modules['kafka'] = None\n"
