@@ -88,7 +88,8 @@ def test_what_a_serializer_raises_is_raised_as_it_is_with_nothing_of_ours_around
 
 def test_calls_that_python_itself_refuses_are_refused_by_the_same_words(traced: Traced, producer: Any) -> None:
     original = inspect.unwrap(kafka.KafkaProducer.send)
-    for arguments in ((), (TOPIC, b"v", b"k", [], 0, 0, "one too many")):
+    calls: list[tuple[Any, ...]] = [(), (TOPIC, b"v", b"k", [], 0, 0, "one too many")]
+    for arguments in calls:
         with pytest.raises(TypeError) as ours:
             producer.send(*arguments)
         with pytest.raises(TypeError) as theirs:
