@@ -33,14 +33,15 @@ class Client:
 class Outgoing(NamedTuple):
     """A record on its way into a producer, before serialization.
 
-    `headers` are what will be sent, but for the trace context: that is written last.
+    `headers` are what will be sent, but for the trace context: that is written last. `topic` is None for a record that
+    is appended to a batch of aiokafka's, whose topic is only named when the batch is sent.
 
     `sequence` numbers the sends of this process: the same on the acknowledgement, so that an interceptor can
     bring the two together.
     """
 
     client: Client
-    topic: str
+    topic: str | None
     key: object
     value: object
     headers: Sequence[Header]

@@ -124,7 +124,7 @@ def test_what_others_wrapped_around_ours_stays_and_ours_is_switched_off(
 def test_given_interceptors_run_until_uninstrument(spans: Spans, broker: EmbeddedBroker) -> None:
     class Listening(Interceptor):
         def __init__(self) -> None:
-            self.topics: list[str] = []
+            self.topics: list[str | None] = []
 
         def on_send(self, outgoing: Outgoing) -> None:
             self.topics.append(outgoing.topic)
