@@ -49,7 +49,7 @@ def producer_of(broker: EmbeddedBroker, **options: Any) -> Any:
 
 def consumer_of(broker: EmbeddedBroker, *topics: str, **options: Any) -> Any:
     given = {"bootstrap_servers": broker.bootstrap_servers, "auto_offset_reset": "earliest"}
-    return KafkaConsumer(*topics, **given | KAFKA_PYTHON_OPTIONS | options)  # type: ignore[no-untyped-call]
+    return KafkaConsumer(*topics, **given | KAFKA_PYTHON_OPTIONS | options)
 
 
 def test_a_delivery_that_fails_is_an_error_and_the_future_says_the_same(spans: Spans, broker: EmbeddedBroker) -> None:
