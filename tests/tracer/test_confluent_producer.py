@@ -104,6 +104,7 @@ def test_a_record_that_no_broker_took_is_an_error(make: Callable[..., Any], span
     producer.flush()
     span = spans.one(f"send {topic}")
     assert span.status.status_code is StatusCode.ERROR
+    assert attributes(span)[names.ERROR_TYPE] == "_MSG_TIMED_OUT"
     assert names.OFFSET not in attributes(span)
 
 
