@@ -10,7 +10,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
-from typing import Any, Final, Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 from opentelemetry import context
 
@@ -112,13 +112,16 @@ class Drain(Generic[T]):
             self._wake.put(None)
             self._wake.put(None)
             self.join(timeout_s)
-        left = []
-        while (thing := self._next()) is not None:
+        left: list[T] = []
+        while True:
+            try:
+                thing = self._queue.popleft()
+            except IndexError:
+                return left
             if isinstance(thing, threading.Event):
                 thing.set()
             else:
                 left.append(thing)
-        return left
 
     def join(self, timeout_s: float) -> None:
         if self._thread.is_alive() and threading.current_thread() is not self._thread:
@@ -149,13 +152,18 @@ class Drain(Generic[T]):
 
     def _hand_over(self) -> None:
         batch: list[T] = []
-        while (first := self._next()) is not None:
+        take, most = self._queue.popleft, self._batch_size
+        while True:
+            try:
+                first = take()
+            except IndexError:  # empty; `stop` may take from it at the same time
+                break
             if isinstance(first, threading.Event):
                 batch = self._give(batch)
                 first.set()
                 continue
             batch.append(first)
-            if len(batch) >= self._batch_size:
+            if len(batch) >= most:
                 batch = self._give(batch)
         self._give(batch)
 
@@ -166,10 +174,3 @@ class Drain(Generic[T]):
             except Exception as error:
                 COUNTS.fail(self._name, "take", error)
         return []
-
-    def _next(self) -> Any:
-        """Return the first in the queue; None when it is empty. `stop` may take from it at the same time."""
-        try:
-            return self._queue.popleft()
-        except IndexError:
-            return None

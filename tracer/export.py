@@ -115,16 +115,20 @@ class CountingProcessor(SpanProcessor):
 
     def _export(self, batch: list[ReadableSpan | Noted]) -> None:
         self._counts.note(len(batch))
-        ready = [span for span in batch if isinstance(span, ReadableSpan)]
-        noted = [each for each in batch if not isinstance(each, ReadableSpan)] if len(ready) < len(batch) else []
+        ready: list[ReadableSpan] = []
         encoded: list[bytes] = []
-        deferring = noted[0].deferring if noted else None
-        for each in noted:
+        is_template = self._export_template is not None
+        deferring = None
+        for each in batch:
+            if isinstance(each, ReadableSpan):
+                ready.append(each)
+                continue
             try:
-                if self._export_template is None:
-                    ready += [readable(span, span.deferring) for span in each.described() if span.deferring is not None]
+                if is_template:
+                    encode_noted(each, encoded)
+                    deferring = each.deferring
                 else:
-                    encoded += encode_noted(each)
+                    ready += [readable(span, span.deferring) for span in each.described() if span.deferring is not None]
             except Exception as error:
                 self._counts.fail("flowtrail", "describe", error)
         spans = len(ready) + len(encoded)

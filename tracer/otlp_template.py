@@ -100,19 +100,22 @@ def template_of(exporter: Any) -> Send | None:
     return send
 
 
-def encode_noted(noted: Noted) -> list[bytes]:
-    """Return the spans that a note stands for, each as the field of a request that `request` takes."""
+def encode_noted(noted: Noted, encoded: list[bytes]) -> None:
+    """Append the spans that a note stands for, each as the field of a request that `request` takes."""
     if isinstance(noted, Sending):
-        return [field(0x12, _sent(noted))]
+        encoded.append(field(0x12, _sent(noted)))
+        return
     if isinstance(noted, DeferredProcess):
         processed = _processed(noted)
         if processed is not None:
-            return [field(0x12, processed)]
+            encoded.append(field(0x12, processed))
+            return
     elif isinstance(noted, PollNote):
         polled = _polled(noted)
         if polled is not None:
-            return polled
-    return [field(0x12, _span(span)) for span in noted.described()]
+            encoded += polled
+            return
+    encoded += [field(0x12, _span(span)) for span in noted.described()]
 
 
 def request(encoded: Sequence[bytes], resource: Resource, scope: InstrumentationScope) -> bytes:

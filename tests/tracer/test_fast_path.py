@@ -546,7 +546,9 @@ def test_the_template_encodes_as_the_stock_encoder_does(
         ]
         # A poll draws its ids when it is described: for both ways the same.
         number(deferring)
-        encoded = [each for note in notes for each in encode_noted(note)]
+        encoded: list[bytes] = []
+        for note in notes:
+            encode_noted(note, encoded)
         number(deferring)
         theirs = encode_spans([readable(span, deferring) for note in notes for span in note.described()])
     finally:
