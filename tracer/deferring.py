@@ -10,6 +10,7 @@ brings a context of its own, or baggage), spans are the SDK's, made at once.
 """
 
 import os
+import random
 import time
 from collections.abc import Sequence
 from typing import Any, Final
@@ -19,6 +20,7 @@ from opentelemetry.context import Context
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import SpanProcessor, SynchronousMultiSpanProcessor, Tracer, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor
+from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import NonRecordingSpan, Span, SpanContext, TraceFlags
 from opentelemetry.trace.propagation import _SPAN_KEY
@@ -90,6 +92,9 @@ class Deferring:
         self._decide = decide
         ids = provider.id_generator
         self._trace_id, self._span_id = ids.generate_trace_id, ids.generate_span_id
+        # The SDK's own generator is this function; it draws again where that gives zero.
+        self._bits = random.getrandbits if type(ids) is RandomIdGenerator else _no_bits
+        self._samples_all_roots = decide(1, None) and decide((1 << 128) - 1, None)
         is_random = getattr(ids, "is_trace_id_random", None)  # older SDKs know no such flag
         self._root_flags = _RANDOM if is_random is not None and is_random() else 0
         self.scope: InstrumentationScope = tracer._instrumentation_scope
@@ -134,11 +139,11 @@ class Deferring:
                 return False
             parent = _parent(current)
         if parent is None:
-            trace_id, flags = self._trace_id(), self._root_flags
+            trace_id, flags = self._bits(128) or self._trace_id(), self._root_flags
         else:
             trace_id, flags = parent.trace_id, parent.trace_flags & _RANDOM
-        span_id = self._span_id()
-        if self._decide(trace_id, parent):
+        span_id = self._bits(64) or self._span_id()
+        if (parent is None and self._samples_all_roots) or self._decide(trace_id, parent):
             flags |= 1
             sending.deferring = self
             sending.trace_id = trace_id
@@ -205,11 +210,11 @@ class Deferring:
     ) -> Span:
         """Begin a span, or one that records nothing where the sampler says so."""
         if parent is None:
-            trace_id, flags = self._trace_id(), self._root_flags
+            trace_id, flags = self._bits(128) or self._trace_id(), self._root_flags
         else:
             trace_id, flags = parent.trace_id, parent.trace_flags & _RANDOM
-        span_id = self._span_id()
-        if self._decide(trace_id, parent):
+        span_id = self._bits(64) or self._span_id()
+        if (parent is None and self._samples_all_roots) or self._decide(trace_id, parent):
             return kind(self, shape, trace_id, span_id, flags | 1, parent, start_ns)
         trace_state = None if parent is None else parent.trace_state
         return NonRecordingSpan(SpanContext(trace_id, span_id, False, TraceFlags(flags), trace_state))
@@ -221,6 +226,11 @@ class Deferring:
         made = DeferredSpan(self, span.shape, trace_id, self._span_id(), span.trace_flags, span.parent, span.start_ns)
         made.end_ns = span.end_ns
         return made
+
+
+def _no_bits(count: int) -> int:
+    """In place of random bits: zero, for which the generator is asked."""
+    return 0
 
 
 def _parent(current: Context) -> SpanContext | None:

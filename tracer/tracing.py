@@ -22,7 +22,7 @@ from .interceptor import Chain
 from .metrics import METRICS
 from .origin import forwarded_attributes
 from .record import Client, Committed, Polled, Received, Unacknowledged
-from .schema_ids import schema_id, schema_ids
+from .schema_ids import schema_ids
 from .serde_errors import schemas_of
 from .shapes import Shape, shape_of
 from .under_way import Sending, Transaction
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 SCOPE: Final = "flowtrail.tracer"
 _NO_SCHEMAS: Final = (None, None)
+_SCHEMAS_END: Final = b"\x02"
 # The SDK cuts off links beyond its limit, by default 128 (OTEL_SPAN_LINK_COUNT_LIMIT).
 LINKS_PER_SPAN: Final = 128
 # Sends whose spans wait for the outcome of their transaction; more would take the program's memory.
@@ -83,9 +84,16 @@ class Tracing:
             return
         given = sending.headers
         sending.topic = topic
-        schemas = (schema_id(key), schema_id(value)) if given is None else schema_ids(key, value, given)
-        if schemas != _NO_SCHEMAS:
-            sending.schemas = schemas
+        # Nearly no payload begins with 00 or 01: that is seen without a call.
+        is_plain = (
+            type(value) is bytes
+            and value >= _SCHEMAS_END
+            and (key is None or (type(key) is bytes and key >= _SCHEMAS_END))
+        )
+        if given is not None or not is_plain:
+            schemas = schema_ids(key, value, given)
+            if schemas != _NO_SCHEMAS:
+                sending.schemas = schemas
         processors = self._processors  # as in `_fast`, without a call
         if processors is not None and processors._span_processors is self._planned_for:
             fast = self._deferring
@@ -95,6 +103,7 @@ class Tracing:
             sending.key = key
             sending.is_tombstone = value is None
             sending.partition = partition
+            sending.outcome = None
             sending.captured = given if now.capture_headers else None
             return
         found = headers.read(given).context

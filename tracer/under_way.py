@@ -77,6 +77,9 @@ class Sending:
         parent: SpanContext | None
         start_ns: int
         end_ns: int
+        partition: int | None
+        offset: int | None
+        outcome: str | None
         shape: Shape
         own: spans.Attributes
 
@@ -89,9 +92,6 @@ class Sending:
         self.schemas: tuple[str | None, str | None] | None = None
         self.is_answered = False
         self.deferring: Deferring | None = None
-        self.partition: int | None = None
-        self.offset: int | None = None
-        self.outcome: str | None = None
 
     def discard(self) -> None:
         """Have no span: the record is never sent, or not to be traced."""
@@ -113,10 +113,12 @@ class Sending:
             own[names.OFFSET] = self.offset
         if self.schemas is not None:
             own |= spans.schema_attributes(*self.schemas)
-        if self.outcome is not None:
-            own[names.TRANSACTION_OUTCOME] = self.outcome
-        elif self.transaction is not None and self.transaction.id is not None:
-            own[names.TRANSACTIONAL_ID] = self.transaction.id
+        transaction = self.transaction
+        if transaction is not None:
+            if self.outcome is not None:
+                own[names.TRANSACTION_OUTCOME] = self.outcome
+            elif transaction.id is not None:
+                own[names.TRANSACTIONAL_ID] = transaction.id
         self.own = own
         return (self,)
 
