@@ -7,15 +7,17 @@ headers.py          trace context in and out of record headers, by OpenTelemetry
 spans.py            records to attributes and links, by the semantic conventions
 tracing.py          makes the spans, and the span around processing
 shapes.py           what a client's spans on one topic have in common
-deferring.py        the fast path: note now (deferred_span.py), describe on another thread (drain.py, hand_over.py),
-                    decided as the sampler would (samplers.py), encoded by template (otlp_template.py)
+fast_path/          note now, make spans or their bytes on another thread
 processing.py       `with process(record):` and `for record in processing(consumer):`; processed.py: `@processed`
 inferred.py         processing that the program says nothing about: from one record, or poll, to the next
 forwarding.py       `retry_to` and `dead_letter_to`; origin.py reads such headers, also those of others
 schema_ids.py       which schema a key or value was written with
 clients/            one folder for each Kafka client; known.py: what is remembered of each client object
 instrumentation.py  tracing put into a running program's clients, and taken out again
+instrumentor.py     the same by OpenTelemetry's own command; contrib.py: beside its own instrumentations
 setup.py, export.py the OpenTelemetry SDK, when the program has not set it up
+configuration.py    what can be chosen; capture.py: what of keys and headers is noted
+metrics.py          the messaging metrics (measuring.py, metrics_setup.py)
 counts.py           what the tracer knows about itself
 attributes.py       the names on the wire, which the collector reads
 """

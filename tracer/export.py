@@ -4,7 +4,7 @@ The SDK's own batch processor drops and logs at every span or batch; with a coll
 lines, and still no count. Here the newest span is dropped when the queue is full, the host is never held up, and one
 line a minute says how many.
 
-Spans come as the SDK's own, or only noted (`deferring.py`); both leave in one request.
+Spans come as the SDK's own, or only noted (`fast_path`); both leave in one request.
 """
 
 import logging
@@ -19,9 +19,9 @@ from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from .counts import NOT_EXPORTED, SHUT_DOWN, Counts
-from .drain import Drain
-from .otlp_template import encode_noted, template_of
-from .sdk_span import Noted, readable
+from .fast_path.drain import Drain
+from .fast_path.otlp_template import encode_noted, template_of
+from .fast_path.sdk_span import Noted, readable
 
 _log = logging.getLogger("flowtrail.tracer")
 

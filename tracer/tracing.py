@@ -1,7 +1,7 @@
 """Spans around records: send, poll, commit, transactions, and the span around processing.
 
 Only this file starts and ends spans, and it makes them from plain records: on the fast path where that is open
-(`deferring.py`), else as the SDK's own, at once.
+(`fast_path`), else as the SDK's own, at once.
 """
 
 import time
@@ -28,7 +28,7 @@ from .shapes import Shape, shape_of
 from .under_way import Sending, Transaction
 
 if TYPE_CHECKING:
-    from .deferring import Deferring
+    from .fast_path.deferring import Deferring
 
 SCOPE: Final = "flowtrail.tracer"
 _NO_SCHEMAS: Final = (None, None)
@@ -288,7 +288,7 @@ class Tracing:
         multiple: Any = getattr(provider, "_active_span_processor", None)
         if not hasattr(multiple, "_span_processors"):
             return None  # not the SDK's, or not set yet
-        from . import deferring  # late: it imports the SDK, which a program with another provider may not need
+        from .fast_path import deferring  # late: it imports the SDK, which a program with another provider may not need
 
         tracer = provider.get_tracer(SCOPE)
         planned = deferring.plan(tracer, provider) if CONFIGURATION.now.fast_path else None

@@ -19,7 +19,7 @@ from .shapes import Shape, shape_of
 if TYPE_CHECKING:
     from opentelemetry.trace import Span, SpanContext
 
-    from .deferring import Deferring
+    from .fast_path.deferring import Deferring
 
 SpanEvent: TypeAlias = tuple[str, Mapping[str, Any], int]
 

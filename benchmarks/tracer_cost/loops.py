@@ -52,8 +52,8 @@ class KafkaPython(Loops):
             self._place = kafka.TopicPartition(topic, PARTITION)
             self._client.assign([self._place])
         else:
-            # Batches as large as a chunk. With small ones kafka-python writes to a socket to wake its own thread, for some
-            # 11 µs, at every send or at none, as the two threads happen to keep pace: more than all that is measured.
+            # Batches as large as a chunk. With small ones kafka-python writes to a socket to wake its own thread, for
+            # some 11 µs, at every send or at none, as the two threads keep pace: more than all that is measured.
             self._client = kafka.KafkaProducer(**given, linger_ms=20, batch_size=1 << 20)
             self._client.partitions_for(topic)
 

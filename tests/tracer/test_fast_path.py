@@ -33,14 +33,14 @@ from opentelemetry.trace.span import TraceState
 from flowtrail.tracer import attributes as names
 from flowtrail.tracer.configuration import CONFIGURATION, Configuration
 from flowtrail.tracer.counts import COUNTS
-from flowtrail.tracer.deferred_span import DeferredSpan, PollNote
-from flowtrail.tracer.deferring import Deferring, plan
 from flowtrail.tracer.export import BATCH_SIZE, QUEUE_SIZE
+from flowtrail.tracer.fast_path.deferred_span import DeferredSpan, PollNote
+from flowtrail.tracer.fast_path.deferring import Deferring, plan
+from flowtrail.tracer.fast_path.otlp_template import encode_noted, request
+from flowtrail.tracer.fast_path.samplers import decider
+from flowtrail.tracer.fast_path.sdk_span import Noted, readable
 from flowtrail.tracer.interceptor import ABORTED, Chain
-from flowtrail.tracer.otlp_template import encode_noted, request
 from flowtrail.tracer.record import Client, Committed, Event, Header, Polled, Received
-from flowtrail.tracer.samplers import decider
-from flowtrail.tracer.sdk_span import Noted, readable
 from flowtrail.tracer.tracing import Tracing, end_process
 from flowtrail.tracer.under_way import Sending
 

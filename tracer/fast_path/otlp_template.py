@@ -26,9 +26,15 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import INVALID_SPAN_CONTEXT, SpanContext, SpanKind
 
-from .attributes import KEY, OFFSET, RECORD_TIMESTAMP_MS, SEND, TOMBSTONE, TOPIC
-from .capture import captured_key
-from .configuration import CONFIGURATION
+from flowtrail.tracer.attributes import KEY, OFFSET, RECORD_TIMESTAMP_MS, SEND, TOMBSTONE, TOPIC
+from flowtrail.tracer.capture import captured_key
+from flowtrail.tracer.configuration import CONFIGURATION
+from flowtrail.tracer.record import Received
+from flowtrail.tracer.shapes import Shape, shape_of
+from flowtrail.tracer.spans import further_attributes
+from flowtrail.tracer.traceparent import read_spans
+from flowtrail.tracer.under_way import Sending
+
 from .deferred_span import DeferredProcess, PollNote
 from .otlp_bytes import (
     SHORT,
@@ -41,12 +47,7 @@ from .otlp_bytes import (
     text_field,
     varint,
 )
-from .record import Received
 from .sdk_span import Described, Noted
-from .shapes import Shape, shape_of
-from .spans import further_attributes
-from .traceparent import read_spans
-from .under_way import Sending
 
 if TYPE_CHECKING:
     from .deferring import Deferring

@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from struct import Struct
 from typing import Any, Final
 
-from .attributes import PARTITION
-from .counts import COUNTS
+from flowtrail.tracer.attributes import PARTITION
+from flowtrail.tracer.counts import COUNTS
 
 _MOST: Final = (1 << 63) - 1
 _DOUBLE: Final = Struct("<Bd").pack

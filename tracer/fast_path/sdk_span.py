@@ -7,8 +7,8 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace import Event, ReadableSpan, _Span
 from opentelemetry.trace import Link, SpanContext, Status, StatusCode, TraceFlags
 
-from .shapes import Shape
-from .under_way import SpanEvent
+from flowtrail.tracer.shapes import Shape
+from flowtrail.tracer.under_way import SpanEvent
 
 if TYPE_CHECKING:
     from .deferring import Deferring

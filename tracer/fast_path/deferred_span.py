@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any, Final
 from opentelemetry import trace
 from opentelemetry.trace import Link, SpanContext, Status, StatusCode
 
-from . import attributes as names
-from . import spans
-from .record import Client, Polled, Received
+from flowtrail.tracer import attributes as names
+from flowtrail.tracer import spans
+from flowtrail.tracer.record import Client, Polled, Received
+from flowtrail.tracer.shapes import Shape, shape_of
+from flowtrail.tracer.under_way import SpanEvent
+
 from .sdk_span import begun, context_of
-from .shapes import Shape, shape_of
-from .under_way import SpanEvent
 
 if TYPE_CHECKING:
     from .deferring import Deferring

@@ -25,19 +25,20 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import NonRecordingSpan, Span, SpanContext, TraceFlags
 from opentelemetry.trace.propagation import _SPAN_KEY
 
-from . import attributes as names
-from . import spans
+from flowtrail.tracer import attributes as names
+from flowtrail.tracer import spans
+from flowtrail.tracer.export import CountingProcessor
+from flowtrail.tracer.origin import DEAD_LETTER_TO, RETRY_TO
+from flowtrail.tracer.propagation import is_w3c
+from flowtrail.tracer.record import Client, Committed, Header, Polled, Received
+from flowtrail.tracer.shapes import Shape, shape_of
+from flowtrail.tracer.traceparent import CONTEXT_NAMES
+from flowtrail.tracer.under_way import Sending
+
 from .deferred_span import DeferredProcess, DeferredSpan, PollNote
-from .export import CountingProcessor
 from .hand_over import HandOver
-from .origin import DEAD_LETTER_TO, RETRY_TO
-from .propagation import is_w3c
-from .record import Client, Committed, Header, Polled, Received
 from .samplers import Decide, decider
 from .sdk_span import Described, begun
-from .shapes import Shape, shape_of
-from .traceparent import CONTEXT_NAMES
-from .under_way import Sending
 
 # Headers, in lower case, by which a record brings a context of its own, or a past.
 _TOLD: Final = CONTEXT_NAMES | {RETRY_TO, DEAD_LETTER_TO}

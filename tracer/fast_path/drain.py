@@ -14,7 +14,7 @@ from typing import Final, Generic, TypeVar
 
 from opentelemetry import context
 
-from .counts import COUNTS, QUEUE_FULL, Counts
+from flowtrail.tracer.counts import COUNTS, QUEUE_FULL, Counts
 
 T = TypeVar("T")
 

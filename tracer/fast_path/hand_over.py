@@ -8,9 +8,10 @@ from typing import Final
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor, SynchronousMultiSpanProcessor
 
-from .counts import COUNTS, SHUT_DOWN
+from flowtrail.tracer.counts import COUNTS, SHUT_DOWN
+from flowtrail.tracer.export import BATCH_SIZE, QUEUE_SIZE
+
 from .drain import Drain
-from .export import BATCH_SIZE, QUEUE_SIZE
 from .sdk_span import Noted, readable
 
 # The program's own processors have their delays too.
