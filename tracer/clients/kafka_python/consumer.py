@@ -31,7 +31,7 @@ __all__ = ["REPLACEMENTS", "ConsumerRecord", "KafkaConsumer"]
 class KafkaConsumer(kafka.KafkaConsumer):  # type: ignore[misc]  # kafka-python has no types
     """kafka-python's consumer; a span for each poll that returned records, each commit, and the work in between."""
 
-    def __init__(self, *topics: Any, **configs: Any) -> None:
+    def __init__(self, *topics, **configs):  # type: ignore[no-untyped-def]
         super().__init__(*topics, **configs)
         coordinator.trace_coordinator(self)
 
