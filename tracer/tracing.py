@@ -319,7 +319,8 @@ def end_process(started: Sequence[Span], error: BaseException | None) -> None:
     """End what `start_process` started, with the exception that the work raised."""
     ended_ns = time.time_ns()
     for span in started:
-        _set_error(span, error)
+        if error is not None:
+            _set_error(span, error)
         span.end(ended_ns)
     if METRICS.is_begun:
         METRICS.end_work(started, None if error is None else spans.error_type(error))

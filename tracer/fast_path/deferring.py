@@ -195,15 +195,13 @@ class Deferring:
         """Note that processing starts; `also` are further attributes."""
         if not is_batch:
             for name, _ in records[0].headers:
-                if name == _BAGGAGE or name.lower() == _BAGGAGE:
+                if name == _BAGGAGE or (name != "traceparent" and name.lower() == _BAGGAGE):
                     return None
         topic = records[0].topic if len(records) == 1 else spans.one_topic([record.topic for record in records])
-        span = self.start(shape_of(names.PROCESS, client, topic), _parent(current), time.time_ns(), DeferredProcess)
-        if isinstance(span, DeferredProcess):
-            span.client = client
-            span.records = records
-            span.is_batch = is_batch
-            span.also = also
+        parent = _parent(current) if current else None
+        span = self.start(shape_of(names.PROCESS, client, topic), parent, time.time_ns(), DeferredProcess)
+        if type(span) is DeferredProcess:
+            span.client, span.records, span.is_batch, span.also = client, records, is_batch, also
         return span
 
     def start(

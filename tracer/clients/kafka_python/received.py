@@ -51,7 +51,7 @@ def receive(client: Client, records: Sequence[Any], received: list[Received]) ->
             offset,
             key,
             timestamp_ms if timestamp_ms is not None and timestamp_ms >= 0 else None,
-            tuple(headers),  # the list is the program's, which may add to it
+            tuple(headers or ()),  # the list is the program's, which may add to it
             value is None if value_bytes is None else value_bytes < 0,
             value_bytes if value_bytes is not None and value_bytes >= 0 else None,
             None,
