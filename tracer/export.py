@@ -19,6 +19,7 @@ from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from .counts import NOT_EXPORTED, SHUT_DOWN, Counts
+from .fast_path.deferred_span import weigh
 from .fast_path.drain import Drain
 from .fast_path.otlp_template import encode_noted, template_of
 from .fast_path.sdk_span import Noted, readable
@@ -74,11 +75,12 @@ class CountingProcessor(SpanProcessor):
             delay_ms=delay_ms,
             name="flowtrail-export",
             on_start=self._start,
+            weigh=weigh,
             on_idle=self._report,
         )
         # The very methods: they are called at each record.
         self.put = self._drain.put
-        self.drop = self._drain.drop
+        self.put_records = self._drain.put_records
 
     def _start(self) -> None:
         """On the drain's thread, when it starts; in a forked child too, which has nothing in hand."""
@@ -118,7 +120,7 @@ class CountingProcessor(SpanProcessor):
         ready: list[ReadableSpan] = []
         encoded: list[bytes] = []
         is_template = self._export_template is not None
-        deferring = None
+        deferring, failed = None, 0
         for each in batch:
             if isinstance(each, ReadableSpan):
                 ready.append(each)
@@ -131,9 +133,11 @@ class CountingProcessor(SpanProcessor):
                     ready += [readable(span, span.deferring) for span in each.described() if span.deferring is not None]
             except Exception as error:
                 self._counts.fail("flowtrail", "describe", error)
+                failed += 1
         spans = len(ready) + len(encoded)
-        # A poll is one thing in the queue, and may be several spans; what cannot be described is none.
-        self._counts.note(spans - len(batch))
+        # A poll is one thing in the queue, and may be several spans, or none that is sampled.
+        self._counts.note(spans + failed - len(batch))
+        self._counts.drop(failed, NOT_EXPORTED)
         if not spans:
             return
         self._in_hand.append(spans)

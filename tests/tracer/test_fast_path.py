@@ -33,9 +33,12 @@ from opentelemetry.trace.span import TraceState
 from flowtrail.tracer import attributes as names
 from flowtrail.tracer.configuration import CONFIGURATION, Configuration
 from flowtrail.tracer.counts import COUNTS
-from flowtrail.tracer.export import BATCH_SIZE, QUEUE_SIZE
+from flowtrail.tracer.export import QUEUE_SIZE
 from flowtrail.tracer.fast_path.deferred_span import DeferredSpan, PollNote
 from flowtrail.tracer.fast_path.deferring import Deferring, plan
+from flowtrail.tracer.fast_path.drain import MOST_RECORDS
+from flowtrail.tracer.fast_path.hand_over import BATCH_SIZE
+from flowtrail.tracer.fast_path.otlp_bytes import encode_attributes
 from flowtrail.tracer.fast_path.otlp_template import encode_noted, request
 from flowtrail.tracer.fast_path.samplers import decider
 from flowtrail.tracer.fast_path.sdk_span import Noted, readable
@@ -382,7 +385,7 @@ def test_a_span_that_ended_takes_nothing_more(make: Callable[..., Made]) -> None
     span.set_attribute("late", True)
     provider.force_flush()
     (ended,) = keeping.ended
-    assert ended.end_time == 5
+    assert ended.end_time == span.end_time == 5  # type: ignore[attr-defined]
     assert "late" not in (ended.attributes or {})
 
 
@@ -430,19 +433,81 @@ def test_in_a_full_queue_the_newest_is_dropped_and_counted_without_waiting(make:
     assert after.exported - before.exported == 20_000 - dropped == len(keeping.ended)
 
 
-def test_polls_that_wait_are_bounded_by_their_records(make: Callable[..., Made]) -> None:
+@pytest.mark.parametrize("what", ["polls", "batches"])
+def test_records_that_wait_are_bounded_and_there_is_room_again_when_they_left(
+    make: Callable[..., Made], what: str
+) -> None:
     tracing, provider, keeping = make()
-    is_open = threading.Event()
-    keeping.gate = is_open
+    keeping.gate = threading.Event()
     records = received(500)
+
+    def put() -> None:
+        if what == "polls":
+            Chain(last=tracing).consume(Polled(CLIENT, records, 1))
+        else:
+            end_process(tracing.start_process(CLIENT, records, is_batch=True)[0], None)
+
     before = COUNTS.health()
     for _ in range(200):
-        Chain(last=tracing).consume(Polled(CLIENT, records, 1))
-    is_open.set()
+        put()
+    keeping.gate.set()
     assert provider.force_flush()
+    linked = sum(len(span.links) for span in keeping.ended)
+    assert MOST_RECORDS <= linked <= MOST_RECORDS + 256 * 500
+    assert linked < 200 * 500
+    put()
+    assert provider.force_flush()
+    assert sum(len(span.links) for span in keeping.ended) == linked + 500
     after = COUNTS.health()
-    assert 16_384 <= sum(len(span.links) for span in keeping.ended) <= 16_384 + 1500
     assert after.noted - before.noted == after.exported - before.exported + after.dropped - before.dropped
+
+
+def test_what_happened_to_several_partitions_is_told_on_either_path(make: Callable[..., Made]) -> None:
+    before = COUNTS.health().interceptor_errors
+    event = Event("assign", {names.PARTITION: ["0", "1"], names.TOPIC: ["orders", "orders"]}, 2)
+    assert encode_attributes(0x1A, event.attributes).count(names.PARTITION.encode()) == 1
+    assert COUNTS.health().interceptor_errors == before
+
+
+def test_a_processor_that_raises_loses_no_span_of_another_and_no_count(make: Callable[..., Made]) -> None:
+    class Raising(SpanProcessor):
+        def on_end(self, span: ReadableSpan) -> None:
+            raise RuntimeError("no")
+
+    provider = TracerProvider(shutdown_on_exit=False)
+    keeping = Keeping()
+    for processor in (Raising(), keeping):
+        provider.add_span_processor(processor)
+    tracing, before = Tracing(provider), COUNTS.health()
+    for _ in range(10):
+        send(tracing)
+    provider.force_flush()
+    after = COUNTS.health()
+    assert len(keeping.ended) == 10
+    assert (after.noted - before.noted, after.exported - before.exported) == (10, 10)
+    tracing.rest()
+    provider.shutdown()
+
+
+def test_what_ends_after_the_provider_was_left_is_handed_over_all_the_same(make: Callable[..., Made]) -> None:
+    tracing, _, keeping = make()
+    chain = Chain(last=tracing)
+    sending = chain.send(CLIENT, "orders", None, None, None)
+    (process,), _ = tracing.start_process(CLIENT, received(), is_batch=False)
+    tracing.rest()
+    chain.acknowledge(sending, 1, 1)
+    process.end()
+    assert sorted(span.name for span in keeping.ended) == ["process orders", "send orders"]
+
+
+def test_a_failed_batch_of_many_records_is_several_failed_spans(make: Callable[..., Made]) -> None:
+    tracing, provider, keeping = make()
+    spans, _ = tracing.start_process(CLIENT, received(300), is_batch=True)
+    end_process(spans, ValueError("no"))
+    provider.force_flush()
+    assert [len(span.links) for span in keeping.ended] in ([128, 128, 44], [128, 44, 128])
+    assert {span.status.status_code for span in keeping.ended} == {StatusCode.ERROR}
+    assert {(span.attributes or {})[names.ERROR_TYPE] for span in keeping.ended} == {"ValueError"}
 
 
 def test_a_forked_child_exports_its_own_spans_and_none_of_its_parents(make: Callable[..., Made]) -> None:

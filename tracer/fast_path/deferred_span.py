@@ -3,6 +3,7 @@
 The program may hold one (`with process(record) as span`): as soon as it touches it, it becomes the SDK's own span.
 """
 
+import os
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -18,7 +19,7 @@ from flowtrail.tracer.record import Client, Polled, Received
 from flowtrail.tracer.shapes import Shape, shape_of
 from flowtrail.tracer.under_way import SpanEvent
 
-from .sdk_span import begun, context_of
+from .sdk_span import begun, context_of, readable
 
 if TYPE_CHECKING:
     from .deferring import Deferring
@@ -26,6 +27,15 @@ if TYPE_CHECKING:
 
 _NOTHING: Final = MappingProxyType[str, Any]({})
 _touching = threading.RLock()
+
+
+def _touch_anew() -> None:
+    # Another thread of the parent may have held it.
+    global _touching
+    _touching = threading.RLock()
+
+
+os.register_at_fork(after_in_child=_touch_anew)
 
 # The API's class has no slots, and a dictionary for each span is one more thing for the garbage collector. What is
 # registered with it counts as its subclass too.
@@ -110,7 +120,10 @@ class DeferredSpan(_Span):
             self._touched.end(end_time)
         elif self.end_ns is None:
             self.end_ns = time.time_ns() if end_time is None else end_time
-            self.deferring.put(self)
+            self._put()
+
+    def _put(self) -> None:
+        self.deferring.put(self)
 
     def set_attributes(self, attributes: Mapping[str, Any]) -> None:
         self._touch().set_attributes(attributes)
@@ -143,6 +156,9 @@ class DeferredSpan(_Span):
         # What the SDK's span has beside the API: attributes, status, resource, ….
         if name.startswith("__"):
             raise AttributeError(name)
+        if self._touched is None and self.end_ns is not None:
+            self.describe()
+            return getattr(readable(self, self.deferring), name)
         return getattr(self._touch(), name)
 
     def _touch(self) -> trace.Span:
@@ -152,10 +168,12 @@ class DeferredSpan(_Span):
                 return self._touched
             if self.end_ns is not None:
                 return trace.NonRecordingSpan(self.get_span_context())
-            self.describe()
-            real = begun(self, self.deferring)
-            self._touched = real
-            return real
+            self._touched = self._begin()
+            return self._touched
+
+    def _begin(self) -> trace.Span:
+        self.describe()
+        return begun(self, self.deferring)
 
 
 trace.Span.register(DeferredSpan)
@@ -164,13 +182,35 @@ trace.Span.register(DeferredSpan)
 class DeferredProcess(DeferredSpan):
     """Processing. All is set by who makes it: at least one record, and `also`, further attributes."""
 
-    __slots__ = ("also", "client", "is_batch", "records")
+    __slots__ = ("_others", "also", "client", "is_batch", "records")
 
     if TYPE_CHECKING:
         client: Client
         records: Sequence[Received]
         is_batch: bool
         also: spans.Attributes
+        _others: list[trace.Span]
+
+    def end(self, end_time: int | None = None) -> None:
+        touched = self._touched
+        if touched is not None and touched.is_recording():
+            end_time = time.time_ns() if end_time is None else end_time
+            status = getattr(touched, "status", None)
+            for other in self._others:
+                if status is not None and status.status_code is StatusCode.ERROR:
+                    other.set_status(status)
+                    other.set_attribute(names.ERROR_TYPE, touched.attributes.get(names.ERROR_TYPE, "_OTHER"))  # type: ignore[attr-defined]
+                other.end(end_time)
+        super().end(end_time)
+
+    def _put(self) -> None:
+        self.deferring.put_records(self, len(self.records))
+
+    def _begin(self) -> trace.Span:
+        """A batch of more records than a span takes links is several spans here, too; they end with this one."""
+        first, *others = self.described()
+        self._others = [begun(other, self.deferring) for other in others]
+        return begun(first, self.deferring)
 
     def describe(self) -> None:
         self.described()
@@ -187,7 +227,10 @@ class DeferredProcess(DeferredSpan):
         each: DeferredSpan = self
         for portion, links in spans.portions(self.records, self.deferring.most_links, with_attributes=self.is_batch):
             if found:
-                each = self.deferring.beside(self)
+                beside = self.deferring.beside(self)
+                if beside is None:
+                    continue
+                each = beside
             each.links = links
             each.own = spans.consumed_attributes(portion, count=len(portion) if self.is_batch else None) | self.also
             each.shape = shape_of(names.PROCESS, self.client, spans.one_topic([r.topic for r in portion]))
@@ -207,7 +250,6 @@ class PollNote:
         self._ended_ns = ended_ns
 
     def described(self) -> list[DeferredSpan]:
-        self.taken()
         most, found = self.deferring.most_links, []
         for records, links in spans.portions(self.polled.records, most, with_attributes=True):
             span = self.span(records)
@@ -215,10 +257,6 @@ class PollNote:
                 span.links = links
                 found.append(span)
         return found
-
-    def taken(self) -> None:
-        """Its records wait no more."""
-        self.deferring.waiting_records -= len(self.polled.records)
 
     def span(self, records: Sequence[Received]) -> DeferredSpan | None:
         """The span of these records of the poll, without its links; None when it is not sampled."""
@@ -232,3 +270,10 @@ class PollNote:
             span.events = [tuple(event) for event in polled.events]  # type: ignore[misc]  # as many as fields
         span.end_ns = self._ended_ns
         return span
+
+
+def weigh(noted: object) -> int:
+    """How many records a note holds, for the queue's bound."""
+    if isinstance(noted, PollNote):
+        return len(noted.polled.records)
+    return len(noted.records) if isinstance(noted, DeferredProcess) else 0

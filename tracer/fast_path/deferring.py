@@ -12,7 +12,7 @@ brings a context of its own, or baggage), spans are the SDK's, made at once.
 import os
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from opentelemetry.baggage import _BAGGAGE_KEY
@@ -38,7 +38,7 @@ from flowtrail.tracer.under_way import Sending
 from .deferred_span import DeferredProcess, DeferredSpan, PollNote
 from .hand_over import HandOver
 from .samplers import Decide, decider
-from .sdk_span import Described, begun
+from .sdk_span import Described, Noted, begun
 
 # Headers, in lower case, by which a record brings a context of its own, or a past.
 _TOLD: Final = CONTEXT_NAMES | {RETRY_TO, DEAD_LETTER_TO}
@@ -55,8 +55,9 @@ _IDLE_AT_ENDING: Final = tuple(
 )
 # Our own spans have up to this many attributes; a limit below would cut them, and that is the SDK's to do.
 _MOST_ATTRIBUTES: Final = 40
+# A commit has an event for each partition, a poll one for each rebalance.
+_MOST_EVENTS: Final = 128
 _RANDOM: Final = 0x02
-_MOST_WAITING_RECORDS: Final = 16_384
 
 
 def plan(tracer: Tracer | Any, provider: Any) -> "Deferring | None":
@@ -64,7 +65,7 @@ def plan(tracer: Tracer | Any, provider: Any) -> "Deferring | None":
 
     It takes the SDK's own provider and tracer; a sampler that decides by ids; processors that do nothing at a span's
     start and do not promise to have a span at its end (`SimpleSpanProcessor` does); and limits that our spans stay
-    within. Processors that are added later are seen by `is_current`.
+    within. Who asks looks again when the processors have changed.
     """
     if type(tracer) is not Tracer or not isinstance(provider, TracerProvider) or provider._disabled:
         return None
@@ -106,21 +107,19 @@ class Deferring:
             self._queue: CountingProcessor | HandOver = multiple._span_processors[0]
         else:
             self._queue = self._hand_over = HandOver.of(multiple)
-        self.put = self._queue.put
-        self._seen = multiple._span_processors
-        self.waiting_records = 0  # in polls that wait
+        self.put: Callable[[Noted], bool] = self._queue.put
+        self.put_records: Callable[[Noted, int], bool] = self._queue.put_records
 
     @property
     def resource(self) -> Resource:
         return self._provider.resource
 
-    def is_current(self) -> bool:
-        """Whether the provider still has the processors that this was planned for."""
-        return self._multiple._span_processors is self._seen
-
     def leave(self) -> None:
         """Hand over what waits, and take out of the provider what was put in."""
         if self._hand_over is not None:
+            # What is under way still ends, and comes here.
+            self.put = self._hand_over.pass_on
+            self.put_records = lambda noted, records: self.put(noted)
             self._hand_over.leave()
 
     # Operations
@@ -164,14 +163,7 @@ class Deferring:
 
     def polled(self, current: Context, polled: Polled) -> bool:
         """Note a poll; its spans are made by the drain."""
-        if len(self._queue) == 0:
-            self.waiting_records = 0
-        # Records in polls take memory as spans do.
-        if self.waiting_records > _MOST_WAITING_RECORDS:
-            self._queue.drop()
-            return True
-        self.waiting_records += len(polled.records)
-        self.put(PollNote(self, polled, _parent(current), time.time_ns()))
+        self.put_records(PollNote(self, polled, _parent(current), time.time_ns()), len(polled.records))
         return True
 
     def committed(self, current: Context, committed: Committed) -> bool:
@@ -218,11 +210,11 @@ class Deferring:
         trace_state = None if parent is None else parent.trace_state
         return NonRecordingSpan(SpanContext(trace_id, span_id, False, TraceFlags(flags), trace_state))
 
-    def beside(self, span: DeferredSpan) -> DeferredSpan:
-        """Another span as long as this one, in the same trace where it has a parent."""
-        # The sampler has decided; asking it again for a trace of its own could tear a batch apart.
-        trace_id = span.trace_id if span.parent is not None else self._trace_id()
-        made = DeferredSpan(self, span.shape, trace_id, self._span_id(), span.trace_flags, span.parent, span.start_ns)
+    def beside(self, span: DeferredSpan) -> DeferredSpan | None:
+        """Another span as long as this one; None where the sampler does not want it, as for any span."""
+        made = self.start(span.shape, span.parent, span.start_ns)
+        if not isinstance(made, DeferredSpan):
+            return None
         made.end_ns = span.end_ns
         return made
 
@@ -257,5 +249,8 @@ def _is_idle(processor: SpanProcessor) -> bool:
 
 def _is_within(limits: Any) -> bool:
     most = (limits.max_span_attributes, limits.max_event_attributes, limits.max_link_attributes)
+    events = limits.max_events
+    if events is not None and events < _MOST_EVENTS:
+        return False
     lengths = (limits.max_attribute_length, limits.max_span_attribute_length)
     return all(each is None or each >= _MOST_ATTRIBUTES for each in most) and lengths == (None, None)

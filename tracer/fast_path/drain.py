@@ -20,6 +20,8 @@ T = TypeVar("T")
 
 # A thread that nothing wakes looks by itself, in case a wake-up got lost over a fork.
 _IDLE_S: Final = 60.0
+# Records that may wait in polls and batches: some megabytes.
+MOST_RECORDS: Final = 8192
 
 
 class Drain(Generic[T]):
@@ -28,7 +30,8 @@ class Drain(Generic[T]):
     Each thing is counted as noted: while it waits, by `take` when it gets it, or with its drop. `queue_size` things
     wait at most. A batch has `batch_size` at most and is handed over when it is full, or `delay_ms`
     after the first one came. `on_start` is called on the thread when it starts, `on_idle` each time that the queue was
-    emptied. Safe over fork: the child starts empty.
+    emptied. `weigh` says how many records a thing holds that came by `put_records`. Safe over fork: the child starts
+    empty.
     """
 
     def __init__(
@@ -40,12 +43,14 @@ class Drain(Generic[T]):
         batch_size: int,
         delay_ms: float,
         name: str,
+        weigh: Callable[[T], int] = lambda thing: 0,
         on_start: Callable[[], None] = lambda: None,
         on_idle: Callable[[], None] = lambda: None,
     ) -> None:
         self._take = take
         self._counts = counts
         counts.watch(self)
+        self._weigh = weigh
         self._on_start = on_start
         self._on_idle = on_idle
         self._queue_size = queue_size
@@ -64,17 +69,18 @@ class Drain(Generic[T]):
         self._wake: SimpleQueue[None] = SimpleQueue()
         # How often the thread was woken for what is in the queue now: to wait for more, then to hand over.
         self._woken = 0
+        self._records = 0  # in what waits
         self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
         if not self.is_stopping:
             self._thread.start()
 
-    def put(self, thing: T) -> None:
-        """Queue something; drop and count it when the queue is full or closed. Never waits."""
+    def put(self, thing: T) -> bool:
+        """Queue something, and say so; drop and count it when the queue is full or closed. Never waits."""
         queue = self._queue
         waiting = len(queue)
         if waiting >= self._queue_size or self.is_stopping:
             self.drop()
-            return
+            return False
         queue.append(thing)
         if self._woken == 0:
             self._woken = 1
@@ -82,6 +88,17 @@ class Drain(Generic[T]):
         elif self._woken == 1 and waiting >= self._most_waiting:
             self._woken = 2
             self._wake.put(None)
+        return True
+
+    def put_records(self, thing: T, records: int) -> bool:
+        """Queue something that holds records. They take memory as well: no more when `MOST_RECORDS` wait."""
+        if self._records >= MOST_RECORDS:
+            self.drop()
+            return False
+        if not self.put(thing):
+            return False
+        self._records += records
+        return True
 
     def drop(self) -> None:
         """Count one thing that there is no room for."""
@@ -169,6 +186,8 @@ class Drain(Generic[T]):
 
     def _give(self, batch: list[T]) -> list[T]:
         if batch:
+            if self._records:
+                self._records -= sum(map(self._weigh, batch))
             try:
                 self._take(batch)
             except Exception as error:

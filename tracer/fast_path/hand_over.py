@@ -8,14 +8,16 @@ from typing import Final
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor, SynchronousMultiSpanProcessor
 
-from flowtrail.tracer.counts import COUNTS, SHUT_DOWN
-from flowtrail.tracer.export import BATCH_SIZE, QUEUE_SIZE
+from flowtrail.tracer.counts import COUNTS, NOT_EXPORTED, SHUT_DOWN
+from flowtrail.tracer.export import QUEUE_SIZE
 
+from .deferred_span import weigh
 from .drain import Drain
-from .sdk_span import Noted, readable
+from .sdk_span import Described, Noted, readable
 
-# The program's own processors have their delays too.
-DELAY_MS: Final = 100
+# The program's own processors have queues and delays too: little, and often, so that theirs do not overflow.
+BATCH_SIZE: Final = 256
+DELAY_MS: Final = 20
 SHUTDOWN_TIMEOUT_S: Final = 5.0
 
 
@@ -25,11 +27,17 @@ class HandOver(SpanProcessor):
     def __init__(self, multiple: SynchronousMultiSpanProcessor) -> None:
         self._multiple = multiple
         self._drain: Drain[Noted] = Drain(
-            self._give, COUNTS, queue_size=QUEUE_SIZE, batch_size=BATCH_SIZE, delay_ms=DELAY_MS, name="flowtrail-spans"
+            self._give,
+            COUNTS,
+            queue_size=QUEUE_SIZE,
+            batch_size=BATCH_SIZE,
+            delay_ms=DELAY_MS,
+            name="flowtrail-spans",
+            weigh=weigh,
         )
         # The very methods: they are called at each record.
         self.put = self._drain.put
-        self.drop = self._drain.drop
+        self.put_records = self._drain.put_records
 
     @classmethod
     def of(cls, multiple: SynchronousMultiSpanProcessor) -> "HandOver":
@@ -67,16 +75,41 @@ class HandOver(SpanProcessor):
         COUNTS.note(left)
         COUNTS.drop(left, SHUT_DOWN)
 
+    def pass_on(self, noted: Noted) -> bool:
+        """Hand over at once what comes after this left."""
+        self._give([noted])
+        return True
+
     def _give(self, batch: list[Noted]) -> None:
         COUNTS.note(len(batch))
         for noted in batch:
-            described = noted.described()
+            try:
+                described = noted.described()
+            except Exception as error:
+                COUNTS.fail("flowtrail", "describe", error)
+                COUNTS.drop(1, NOT_EXPORTED)
+                continue
             COUNTS.note(len(described) - 1)
             for span in described:
-                if span.deferring is None:
-                    continue
-                finished = readable(span, span.deferring)
-                for processor in self._multiple._span_processors:
-                    if processor is not self:
-                        processor.on_end(finished)
-            COUNTS.export(len(described))
+                self._end(span)
+
+    def _end(self, span: Described) -> None:
+        """Tell every processor that a span ended; one that raises keeps it from no other."""
+        is_taken = False
+        try:
+            finished = None if span.deferring is None else readable(span, span.deferring)
+        except Exception as error:
+            COUNTS.fail("flowtrail", "describe", error)
+            finished = None
+        for processor in self._multiple._span_processors:
+            if processor is self or finished is None:
+                continue
+            try:
+                processor.on_end(finished)
+                is_taken = True
+            except Exception as error:
+                COUNTS.fail(type(processor).__qualname__, "on_end", error)
+        if is_taken:
+            COUNTS.export(1)
+        else:
+            COUNTS.drop(1, NOT_EXPORTED)

@@ -30,7 +30,7 @@ def encode_attributes(tag: int, attributes: Mapping[str, Any]) -> bytes:
         try:
             if type(value) is int:
                 encoded.append(int_attribute(tag, name, value))
-            elif name == PARTITION:
+            elif name == PARTITION and type(value) is str:
                 encoded.append(partition_attribute(tag, value))
             elif type(value) is str:
                 encoded.append(text_attribute(tag, name, value))

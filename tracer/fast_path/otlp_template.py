@@ -90,7 +90,7 @@ def template_of(exporter: Any) -> Send | None:
         return None
 
     def send(encoded: Sequence[bytes], deferring: "Deferring", ready: Sequence[ReadableSpan]) -> bool:
-        if exporter._shutdown:
+        if getattr(exporter, "_shutdown", False):
             return False
         # Requests one after the other are one request: repeated fields add up.
         data = request(encoded, deferring.resource, deferring.scope)
@@ -174,7 +174,6 @@ def _polled(note: PollNote) -> list[bytes] | None:
         own: list[bytes] = [text_attribute(0x22, TOPIC, record.topic)]
         _add_record(own, 0x22, record)
         links.append(field(0x6A, _link(INVALID_SPAN_CONTEXT if context is None else context, b"".join(own))))
-    note.taken()
     span = note.span(records)
     return [] if span is None else [field(0x12, _span(span) + b"".join(links))]
 
@@ -233,7 +232,7 @@ def _head(span: Described, shape: Shape) -> bytes:
 
 def _encode_shape(shape: Shape) -> bytes:
     shape.encoded = (
-        text_field(0x2A, shape.name)
+        field(0x2A, shape.name.encode(errors="replace"))
         + varint(0x30)
         + varint(_KINDS[shape.kind])
         + _STATUS
