@@ -36,7 +36,7 @@ from flowtrail.tracer.counts import COUNTS
 from flowtrail.tracer.export import QUEUE_SIZE
 from flowtrail.tracer.fast_path.deferred_span import DeferredSpan, PollNote
 from flowtrail.tracer.fast_path.deferring import Deferring, plan
-from flowtrail.tracer.fast_path.drain import MOST_RECORDS
+from flowtrail.tracer.fast_path.drain import MOST_RECORDS, Drain
 from flowtrail.tracer.fast_path.hand_over import BATCH_SIZE
 from flowtrail.tracer.fast_path.otlp_bytes import encode_attributes
 from flowtrail.tracer.fast_path.otlp_template import encode_noted, request
@@ -460,6 +460,17 @@ def test_records_that_wait_are_bounded_and_there_is_room_again_when_they_left(
     assert sum(len(span.links) for span in keeping.ended) == linked + 500
     after = COUNTS.health()
     assert after.noted - before.noted == after.exported - before.exported + after.dropped - before.dropped
+
+
+def test_many_records_wake_the_drain_before_there_is_no_room(make: Callable[..., Made]) -> None:
+    taken: list[int] = []
+    drain: Drain[int] = Drain(
+        taken.extend, COUNTS, queue_size=1000, batch_size=1000, delay_ms=1e9, name="test", weigh=lambda thing: 500
+    )
+    for number in range(MOST_RECORDS // 2 // 500 + 1):
+        assert drain.put_records(number, 500)
+    wait_until(lambda: len(taken) > MOST_RECORDS // 2 // 500, "what was put in is taken")
+    drain.stop(1)
 
 
 def test_what_happened_to_several_partitions_is_told_on_either_path(make: Callable[..., Made]) -> None:

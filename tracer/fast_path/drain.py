@@ -21,7 +21,7 @@ T = TypeVar("T")
 # A thread that nothing wakes looks by itself, in case a wake-up got lost over a fork.
 _IDLE_S: Final = 60.0
 # Records that may wait in polls and batches: some megabytes.
-MOST_RECORDS: Final = 8192
+MOST_RECORDS: Final = 16_384
 
 
 class Drain(Generic[T]):
@@ -98,6 +98,9 @@ class Drain(Generic[T]):
         if not self.put(thing):
             return False
         self._records += records
+        if self._records >= MOST_RECORDS // 2 and self._woken == 1:
+            self._woken = 2
+            self._wake.put(None)
         return True
 
     def drop(self) -> None:
