@@ -5,6 +5,8 @@ import pytest
 from flowtrail.collector.store.connection import Store, open_store
 from flowtrail.collector.store.migrations import Migration, StoreTooNew, migrate, migrations, statements
 
+from .otlp_bodies import body, process, span
+
 
 def test_the_files_are_numbered_without_a_gap() -> None:
     assert [migration.version for migration in migrations()] == list(range(1, len(migrations()) + 1))
@@ -46,6 +48,28 @@ def test_every_migration_can_run_again_from_any_statement(store: Store) -> None:
         {"database": store.database},
     )
     assert views == [(6,)]
+
+
+def test_a_store_of_the_first_schema_keeps_its_events_and_counts_on(store_dsn: str) -> None:
+    opened = open_store(store_dsn, "of_the_first_schema")
+    database = opened.database
+    try:
+        opened.command(f"DROP DATABASE {database} SYNC")
+        migrate(database, opened.command, opened.query, migrations()[:2])
+        opened.load(body(span(process("orders", 0, 0, "workers"), duration_ns=1023)), "before")
+        migrate(database, opened.command, opened.query)
+        left = {**process("orders", 0, 1, "workers"), "flowtrail.process.unfinished": True}
+        opened.load(body(span(left, duration_ns=10**13)), "after")
+        opened.load(body(span(process("orders", 0, 2, "workers"), duration_ns=1023)), "later")
+        assert opened.query(f"SELECT sum(messages), sumMap(durations) FROM {database}.edges") == [(3, {40: 2})]
+        assert opened.query(f"SELECT offset, is_unfinished FROM {database}.events ORDER BY offset") == [
+            (0, False),
+            (1, True),
+            (2, False),
+        ]
+    finally:
+        opened.command(f"DROP DATABASE {database} SYNC")
+        opened.close()
 
 
 def test_a_store_of_a_newer_program_is_refused_and_left_alone(store: Store) -> None:

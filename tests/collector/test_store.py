@@ -18,6 +18,7 @@ from flowtrail.collector.store.connection import (
     TookTooLong,
     open_store,
 )
+from flowtrail.collector.store.queries import Queries
 
 from .otlp_bodies import START_NS, body, link, poll, process, record_link, send, span
 
@@ -168,6 +169,22 @@ def test_edges_count_events_errors_and_durations(store: Store) -> None:
     spans = [span(send("orders", 0, n), duration_ns=1023, is_error=n == 0) for n in range(5)]
     store.load(body(*spans), "once")
     assert edges(store) == [("orders", "send", "orders", "", 5, 1, {40: 5})]
+
+
+def test_a_processing_that_was_not_seen_to_end_is_counted_without_a_duration(store: Store) -> None:
+    ended = span(process("orders", 0, 0, "workers"), duration_ns=1023)
+    left = span({**process("orders", 0, 1, "workers"), "flowtrail.process.unfinished": True}, duration_ns=10**13)
+    store.load(body(ended, left), "once")
+    assert edges(store) == [("orders", "process", "orders", "workers", 2, 0, {40: 1})]
+
+
+def test_a_service_of_which_no_processing_was_seen_to_end_has_no_durations(store: Store) -> None:
+    left = span({**process("orders", 0, 1, "workers"), "flowtrail.process.unfinished": True}, duration_ns=10**13)
+    store.load(body(left), "once")
+    assert edges(store) == [("orders", "process", "orders", "workers", 1, 0, {})]
+    start_ms = START_NS / 1e6
+    [group] = Queries(store).groups(start_ms - 60_000, start_ms)
+    assert (group.processes, group.longest_ms) == (True, 0.0)
 
 
 def test_a_token_is_loaded_once_in_every_table(store: Store) -> None:
