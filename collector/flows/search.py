@@ -25,7 +25,9 @@ SEEDS_AT_ONCE: Final = 60
 SEEDS_AT_ONCE_FILTERED: Final = 150
 # A line of the list needs no whole giant: a flow beyond this is shown by its beginning.
 LINE_BOUNDS: Final = Bounds(spans=2_000, traces=200, rounds=32)
-_ERROR_STATES: Final = {State.FAILED, State.DEAD_LETTERED, State.NOT_SENT, State.RETRYING}
+_ERROR_STATES: Final = {State.FAILED, State.NOT_SENT}
+# The handler may have caught its error: then only what it sent tells of it.
+_FORWARD_STATES: Final = {State.DEAD_LETTERED, State.RETRYING}
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,8 @@ def _seeds(queries: Queries, asked: Search) -> Sequence[str | Context | Place]:
         return _seeds_of_text(queries, asked.q.strip(), *span)
     if asked.topic:
         return queries.traces_of_topic(asked.topic, *span)
+    if asked.state in _FORWARD_STATES:
+        return queries.traces_with_errors_or_forwards(*span)
     if asked.state in _ERROR_STATES:
         return queries.traces_with_errors(*span)
     if asked.service:

@@ -22,6 +22,7 @@ from flowtrail.collector.flows.rows import (
     SpanRow,
     SpeakerRow,
 )
+from flowtrail.tracer import attributes as names
 
 from .connection import ONE_ROW_PER_SPAN, Store
 from .span_rows import SPAN_COLUMNS, position, span_row
@@ -290,6 +291,14 @@ class Queries:
     def traces_with_errors(self, from_ms: float, to_ms: float, limit: int) -> list[str]:
         """Traces with a failed span."""
         return self._traces("spans", "status_code = 2", {}, from_ms, to_ms, limit)
+
+    def traces_with_errors_or_forwards(self, from_ms: float, to_ms: float, limit: int) -> list[str]:
+        """Traces with a failed span, or with a send for another try or as a dead letter: its error may be caught.
+
+        Attributes are read for it, so it is slower than `traces_with_errors`.
+        """
+        where = "(status_code = 2 OR operation = 'send' AND attributes[{name:String}] != '')"
+        return self._traces("spans", where, {"name": names.FORWARDED}, from_ms, to_ms, limit)
 
     def first_traces(self, from_ms: float, to_ms: float, limit: int) -> list[str]:
         """Traces that begin a flow: their first span has neither a parent nor a link."""

@@ -11,7 +11,7 @@ from flowtrail.collector.flows.story import tell_event
 from flowtrail.collector.store.connection import Store
 
 from .scenes import NOON_MS, Scene
-from .spans import Made, World
+from .spans import Made, World, forwarded
 
 HOUR_MS = 3_600_000
 
@@ -104,3 +104,17 @@ def test_a_search_judges_each_flow_by_what_its_own_cluster_says(store: Store) ->
     order_in(scene, "northwest", is_read=False)
     found = search(scene.queries, scene.lookup, Search(0, NOON_MS + HOUR_MS), NOON_MS + 600_000)
     assert {flow.key: flow.state for flow in found.flows} == {"east": State.COMPLETE, "northwest": State.STALLED}
+
+
+@pytest.mark.parametrize(("what_for", "state"), [("dead_letter", State.DEAD_LETTERED), ("retry", State.RETRYING)])
+def test_what_was_forwarded_is_found_by_its_state_where_the_handler_caught_its_error(
+    store: Store, what_for: str, state: State
+) -> None:
+    scene = Scene(store)
+    scene.world.send("storefront", "orders", key="fine")
+    order = scene.world.send("storefront", "orders", key="parked")
+    with scene.world.process("payments", "workers", order) as work:
+        scene.world.send("payments", "orders-parked", parent=work, past=forwarded(order, 2, what_for))
+    scene.load()
+    found = search(scene.queries, scene.lookup, Search(0, NOON_MS + HOUR_MS, state=state), scene.world.now_ms)
+    assert [(flow.id, flow.state) for flow in found.flows] == [(order.trace_id, state)]
