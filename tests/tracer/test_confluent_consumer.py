@@ -1,5 +1,6 @@
 """confluent-kafka's consumer, traced: what it does beyond the contract."""
 
+import contextvars
 import gc
 import uuid
 from collections.abc import Callable, Iterator
@@ -15,9 +16,12 @@ from flowtrail.demo.embedded_broker import EmbeddedBroker
 from flowtrail.tracer import attributes as names
 from flowtrail.tracer.clients import confluent, message
 from flowtrail.tracer.clients.confluent.classes import mixin, subclass
+from flowtrail.tracer.clients.confluent.commits import on_commit
+from flowtrail.tracer.clients.confluent.known import Known, Pending
 from flowtrail.tracer.clients.confluent.share import share_consumer_methods
 from flowtrail.tracer.clients.confluent.transactions import group_of
 from flowtrail.tracer.clients.consumer_record import client_of, read_record
+from flowtrail.tracer.clients.known import known_of
 from flowtrail.tracer.clients.switch import Switch
 from flowtrail.tracer.record import Client
 
@@ -244,6 +248,54 @@ def test_what_is_no_callback_the_client_refuses_itself(broker: EmbeddedBroker, k
         consumer.close()
 
 
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda consumer: consumer.subscribe(),
+        lambda consumer: consumer.subscribe(["topic"], on_foo=len),
+        lambda consumer: consumer.subscribe(["topic"], self=1),
+        lambda consumer: consumer.subscribe(["topic"], len, on_assign=len),
+        lambda consumer: consumer.subscribe(["topic"], len, len, len, "one too many"),
+        lambda consumer: consumer.seek(part=1),
+        lambda consumer: consumer.poll(timeouts=1),
+        lambda consumer: consumer.commit(self=1),
+    ],
+    ids=["nothing", "unknown", "self", "twice", "too many", "seek", "poll", "commit"],
+)
+def test_what_a_method_does_not_take_is_the_clients_own_error(
+    make: Callable[..., Any], call: Callable[[Any], Any]
+) -> None:
+    errors = []
+    for kind in (cimpl.Consumer, confluent.Consumer):
+        with pytest.raises(TypeError) as raised:
+            call(make(kind))
+        errors.append(str(raised.value))
+    assert errors[0] == errors[1]
+
+
+def test_a_commit_that_is_called_for_while_another_is_answered_loses_no_span(
+    make: Callable[..., Any], spans: Spans, topic: str
+) -> None:
+    known = known_of(make(), Known)
+    places = [TopicPartition(topic, 0, 2)]
+
+    class CalledMeanwhile(dict):  # type: ignore[type-arg]
+        """Positions that are compared while another thread calls for a commit."""
+
+        def __eq__(self, other: object) -> bool:
+            known.pending.append(Pending({(topic, 0): 9}, 0, contextvars.copy_context()))
+            return super().__eq__(other)
+
+    known.pending.append(Pending(CalledMeanwhile({(topic, 0): 1}), 1, contextvars.copy_context()))
+    asked = Pending({(topic, 0): 2}, 1, contextvars.copy_context())
+    known.pending.append(asked)
+    before = flowtrail.health().interceptor_errors
+    on_commit(known, None)(None, places)
+    assert flowtrail.health().interceptor_errors == before
+    assert spans.one(f"commit {topic}").start_time == 1
+    assert all(pending is not asked for pending in known.pending)
+
+
 def test_the_mapping_of_the_program_stays_as_it_was(broker: EmbeddedBroker, spans: Spans) -> None:
     given: dict[str, Any] = {"bootstrap.servers": broker.bootstrap_servers, "group.id": "group"}
     before = dict(given)
@@ -291,7 +343,6 @@ def test_rebalances_are_events_and_call_the_programs_own_with_its_own_consumer(
 
 def test_lost_partitions_go_where_the_client_sends_them(make: Callable[..., Any]) -> None:
     from flowtrail.tracer.clients.confluent.consumer import _listening
-    from flowtrail.tracer.clients.confluent.known import Known
 
     calls: list[str] = []
     consumer = make()

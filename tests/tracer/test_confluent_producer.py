@@ -3,7 +3,7 @@
 import gc
 import uuid
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import confluent_kafka
 import pytest
@@ -16,6 +16,7 @@ from flowtrail.tracer import attributes as names
 from flowtrail.tracer.clients import confluent
 from flowtrail.tracer.clients.confluent import batch
 from flowtrail.tracer.clients.confluent.known import Known
+from flowtrail.tracer.clients.confluent.producer import header_pairs
 from flowtrail.tracer.clients.known import known_of
 from flowtrail.tracer.interceptor import Interceptor
 from flowtrail.tracer.record import Header, Outgoing
@@ -23,6 +24,13 @@ from flowtrail.tracer.record import Header, Outgoing
 from .spans import Spans, attributes, wait_until
 
 TIMEOUT_S = 20
+
+
+class Pair(NamedTuple):
+    """A header as a program may write it."""
+
+    name: str
+    value: bytes | None
 
 
 @pytest.fixture(scope="module")
@@ -171,8 +179,42 @@ def test_leaving_the_block_of_a_producer_waits_for_its_reports(
         producer.produce(topic, b"value")
 
 
-@pytest.mark.parametrize("headers", [{"colour": "red", "none": None}, [("colour", b"red"), ("none", None)]])
-def test_headers_of_both_shapes_are_sent_with_the_context_and_stay_as_they_were(
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda producer: producer.produce(),
+        lambda producer: producer.produce(value=b"value"),
+        lambda producer: producer.produce("topic", colour="red"),
+        lambda producer: producer.produce("topic", self=1),
+        lambda producer: producer.produce("topic", topic="another"),
+        lambda producer: producer.produce("topic", b"", b"", 0, None, None, 0, None, "one too many"),
+    ],
+    ids=["nothing", "no topic", "unknown", "self", "twice", "too many"],
+)
+def test_what_produce_does_not_take_is_the_clients_own_error(
+    make: Callable[..., Any], spans: Spans, call: Callable[[Any], Any]
+) -> None:
+    errors = []
+    for kind in (cimpl.Producer, confluent.Producer):
+        with pytest.raises(TypeError) as raised:
+            call(make(kind))
+        errors.append(str(raised.value))
+    assert errors[0] == errors[1]
+    assert spans.names() == []
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"colour": "red", "none": None},
+        [("colour", b"red"), ("none", None)],
+        {b"colour": "red", "none": None},
+        [(b"colour", b"red"), ("none", None)],
+        [Pair("colour", b"red"), Pair("none", None)],
+    ],
+    ids=["mapping", "pairs", "mapping with a name in bytes", "pairs with a name in bytes", "named pairs"],
+)
+def test_headers_of_all_shapes_are_sent_with_the_context_and_stay_as_they_were(
     make: Callable[..., Any], broker: EmbeddedBroker, topic: str, headers: Any
 ) -> None:
     producer, before = make(), type(headers)(headers)
@@ -187,6 +229,11 @@ def test_headers_of_both_shapes_are_sent_with_the_context_and_stay_as_they_were(
     found: Any = message.headers()
     assert found[:2] == [("colour", b"red"), ("none", None)]
     assert [name for name, _ in found[2:]] == ["traceparent"]
+
+
+def test_a_header_name_that_is_no_text_stays_as_it_is() -> None:
+    assert header_pairs([(b"\xff", b"1"), (b"colour", b"red")]) == [(b"\xff", b"1"), ("colour", b"red")]
+    assert header_pairs([(1, b"1")]) is None
 
 
 def test_a_mapping_of_headers_that_ours_makes_too_large_is_sent_as_it_is(

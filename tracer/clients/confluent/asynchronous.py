@@ -62,7 +62,7 @@ def replace_call(original: Callable[..., Any], switch: Switch) -> Callable[..., 
 
 
 def replace_poll(original: Callable[..., Any], switch: Switch) -> Callable[..., Any]:
-    async def poll(self, *arguments, **options):  # type: ignore[no-untyped-def]
+    async def poll(self, /, *arguments, **options):  # type: ignore[no-untyped-def]
         known = _driven(getattr(self, "_consumer", None)) if switch.is_on else None
         if known is None:
             return await original(self, *arguments, **options)
@@ -76,7 +76,7 @@ def replace_poll(original: Callable[..., Any], switch: Switch) -> Callable[..., 
 
 
 def replace_consume(original: Callable[..., Any], switch: Switch) -> Callable[..., Any]:
-    async def consume(self, *arguments, **options):  # type: ignore[no-untyped-def]
+    async def consume(self, /, *arguments, **options):  # type: ignore[no-untyped-def]
         known = _driven(getattr(self, "_consumer", None)) if switch.is_on else None
         if known is None:
             return await original(self, *arguments, **options)

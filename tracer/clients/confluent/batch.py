@@ -34,7 +34,7 @@ def say_no_context_travels() -> None:
 def produce_batch(plain: Any, switch: Switch) -> Callable[..., Any]:
     """Return the traced method. The client gets copies of the messages; what it notes in them is handed on."""
 
-    def produce_batch(self, *arguments, **options):  # type: ignore[no-untyped-def]
+    def produce_batch(self, /, *arguments, **options):  # type: ignore[no-untyped-def]
         original = plain.produce_batch
         if not switch.is_on:
             return original(self, *arguments, **options)

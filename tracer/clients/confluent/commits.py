@@ -36,9 +36,9 @@ def _reported(known: Known, theirs: Callable[..., Any] | None, error: Any, place
 
 def _take_report(known: Known, error: Any, places: Any) -> None:
     offsets, reason = positions_of(places), _reason(error, places)
-    for pending in known.pending:
-        if pending.offsets is None or pending.offsets == offsets:
-            known.pending.remove(pending)
+    # A copy: another thread may call for a commit meanwhile.
+    for pending in known.pending.copy():
+        if (pending.offsets is None or pending.offsets == offsets) and _take(known, pending):
             pending.called_in.run(
                 CHAIN.commit, Committed(known.client(), offsets or pending.offsets or {}, pending.started_ns, reason)
             )
@@ -49,7 +49,7 @@ def _take_report(known: Known, error: Any, places: Any) -> None:
 
 
 def commit(plain: Any, switch: Switch) -> Callable[..., Any]:
-    def commit(self, *arguments, **options):  # type: ignore[no-untyped-def]
+    def commit(self, /, *arguments, **options):  # type: ignore[no-untyped-def]
         known = known_or_none(self, "commit") if switch.is_on else None
         if known is None:
             return plain.commit(self, *arguments, **options)
@@ -63,17 +63,25 @@ def commit(plain: Any, switch: Switch) -> Callable[..., Any]:
             raise
         if isinstance(answer, list):  # the client waited; it reports such a commit to no one else
             _answer(known, pending, positions_of(answer), _reason(None, answer))
-        elif not known.is_configured and pending in known.pending:
-            known.pending.remove(pending)  # there is no callback of ours
+        elif not known.is_configured:
+            _take(known, pending)  # there is no callback of ours
         return answer
 
     return commit
 
 
+def _take(known: Known, pending: Pending) -> bool:
+    """Wait for a commit's answer no more; False when another thread was first, or there were too many."""
+    try:
+        known.pending.remove(pending)
+    except ValueError:
+        return False
+    return True
+
+
 def _answer(known: Known, pending: Pending, offsets: dict[tuple[str, int], int], error: BaseException | None) -> None:
     try:
-        if pending in known.pending:
-            known.pending.remove(pending)
+        _take(known, pending)
         CHAIN.commit(Committed(known.client(), offsets, pending.started_ns, error))
     except Exception as failure:
         COUNTS.fail(WHERE, "commit", failure)

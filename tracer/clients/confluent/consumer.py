@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_END
 
@@ -18,12 +18,14 @@ from flowtrail.tracer.tracing import CHAIN
 from .commits import commit, on_commit
 from .known import WHERE, Known, configuration, known_or_none
 
+_SUBSCRIBED_WITH: Final = ("topics", "on_assign", "on_revoke", "on_lost")
+
 
 def consumer_methods(plain: Any, switch: Switch) -> dict[str, Callable[..., Any]]:
     """Return the traced methods of a consumer; switched off, they call those of `plain` and no more."""
     original_poll, original_consume = plain.poll, plain.consume
 
-    def __init__(self, *arguments, **options):  # type: ignore[no-untyped-def]
+    def __init__(self, /, *arguments, **options):  # type: ignore[no-untyped-def]
         if switch.is_on:
             try:
                 config = configuration(arguments, options)
@@ -37,7 +39,7 @@ def consumer_methods(plain: Any, switch: Switch) -> dict[str, Callable[..., Any]
                 COUNTS.fail(WHERE, "__init__", error)
         plain.__init__(self, *arguments, **options)
 
-    def poll(self, *arguments, **options):  # type: ignore[no-untyped-def]
+    def poll(self, /, *arguments, **options):  # type: ignore[no-untyped-def]
         known = known_or_none(self, "poll") if switch.is_on else None
         if known is None:
             return original_poll(self, *arguments, **options)
@@ -49,7 +51,7 @@ def consumer_methods(plain: Any, switch: Switch) -> dict[str, Callable[..., Any]
             tell_received(known, self, (message,), started_ns, is_batch=False)
         return message
 
-    def consume(self, *arguments, **options):  # type: ignore[no-untyped-def]
+    def consume(self, /, *arguments, **options):  # type: ignore[no-untyped-def]
         known = known_or_none(self, "consume") if switch.is_on else None
         if known is None:
             return original_consume(self, *arguments, **options)
@@ -61,7 +63,7 @@ def consumer_methods(plain: Any, switch: Switch) -> dict[str, Callable[..., Any]
             tell_received(known, self, messages, started_ns, is_batch=True)
         return messages
 
-    def seek(self, *arguments, **options):  # type: ignore[no-untyped-def]
+    def seek(self, /, *arguments, **options):  # type: ignore[no-untyped-def]
         answer = plain.seek(self, *arguments, **options)
         if switch.is_on:
             try:
@@ -70,7 +72,7 @@ def consumer_methods(plain: Any, switch: Switch) -> dict[str, Callable[..., Any]
                 COUNTS.fail(WHERE, "seek", error)
         return answer
 
-    def subscribe(self, *arguments, **options):  # type: ignore[no-untyped-def]
+    def subscribe(self, /, *arguments, **options):  # type: ignore[no-untyped-def]
         if switch.is_on:
             try:
                 arguments, options = _listening(known_of(self, Known), arguments, options)
@@ -78,10 +80,10 @@ def consumer_methods(plain: Any, switch: Switch) -> dict[str, Callable[..., Any]
                 COUNTS.fail(WHERE, "subscribe", error)
         return plain.subscribe(self, *arguments, **options)
 
-    def close(self, *arguments, **options):  # type: ignore[no-untyped-def]
+    def close(self, /, *arguments, **options):  # type: ignore[no-untyped-def]
         return close_consumer(self, plain.close, arguments, options)
 
-    def __exit__(self, *arguments, **options):  # type: ignore[no-untyped-def]
+    def __exit__(self, /, *arguments, **options):  # type: ignore[no-untyped-def]
         return close_consumer(self, plain.__exit__, arguments, options)
 
     return {
@@ -148,8 +150,11 @@ def _listening(
     What is no callback is left to the client to refuse. Partitions that are lost go to `on_revoke` where the program
     gave no `on_lost`: the client does so too.
     """
-    callbacks = dict(zip(("on_assign", "on_revoke", "on_lost"), arguments[1:], strict=False))
-    callbacks |= {name: given for name, given in options.items() if name.startswith("on_")}
+    given = dict(zip(_SUBSCRIBED_WITH, arguments, strict=False)) | options
+    # Too many arguments, one that is given twice, or one that the client does not know: for the client to say.
+    if len(given) != len(arguments) + len(options) or not given.keys() <= set(_SUBSCRIBED_WITH):
+        return arguments, options
+    callbacks = {name: theirs for name, theirs in given.items() if name != "topics"}
     if not all(callable(theirs) for theirs in callbacks.values()):
         return arguments, options
     on_revoke = callbacks.get("on_revoke")

@@ -6,8 +6,8 @@ Only what spans say is kept, and the program's own callbacks: never a secret.
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextvars import Context
-from dataclasses import replace
-from typing import Any, Final, NamedTuple
+from dataclasses import dataclass, replace
+from typing import Any, Final
 
 from flowtrail.tracer.clients import known
 from flowtrail.tracer.counts import COUNTS
@@ -19,8 +19,12 @@ WHERE: Final = "confluent-kafka"
 MOST_PENDING: Final = 1000
 
 
-class Pending(NamedTuple):
-    """A commit that the program called for, without waiting. `offsets` is None when the client knows them alone."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Pending:
+    """A commit that the program called for, without waiting. `offsets` is None when the client knows them alone.
+
+    No two are equal: to find one in a queue runs no code, in which another thread could change that.
+    """
 
     offsets: dict[tuple[str, int], int] | None
     started_ns: int

@@ -37,7 +37,7 @@ def producer_methods(plain: Any, switch: Switch) -> dict[str, Callable[..., Any]
     """Return the traced methods of a producer; switched off, they call those of `plain` and no more."""
     original_produce = plain.produce
 
-    def __init__(self, *arguments, **options):  # type: ignore[no-untyped-def]
+    def __init__(self, /, *arguments, **options):  # type: ignore[no-untyped-def]
         plain.__init__(self, *arguments, **options)
         if switch.is_on:
             try:
@@ -45,23 +45,14 @@ def producer_methods(plain: Any, switch: Switch) -> dict[str, Callable[..., Any]
             except Exception as error:
                 COUNTS.fail(WHERE, "__init__", error)
 
-    def produce(  # type: ignore[no-untyped-def]
-        self,
-        topic,
-        value=None,
-        key=None,
-        partition=-1,
-        callback=NOT_GIVEN,
-        on_delivery=None,
-        timestamp=0,
-        headers=None,
-    ):
+    def produce(self, /, *arguments, **options):  # type: ignore[no-untyped-def]
         # At every record, so it takes few steps: with the report's part it costs about a microsecond.
-        if callback is NOT_GIVEN:
-            callback = on_delivery
         if not switch.is_on:
-            original_produce(self, topic, value, key, partition, callback, None, timestamp, headers)
-            return
+            return original_produce(self, *arguments, **options)
+        try:
+            topic, value, key, partition, callback, timestamp, headers = _bind(*arguments, **options)
+        except TypeError:  # for the client to say, in its own words
+            return original_produce(self, *arguments, **options)
         try:
             known = known_of(self, Known)
             given = headers if headers is None else header_pairs(headers)
@@ -81,17 +72,15 @@ def producer_methods(plain: Any, switch: Switch) -> dict[str, Callable[..., Any]
             report = _report(known, sending, callback)
         except Exception as error:
             COUNTS.fail(WHERE, "produce", error)
-            original_produce(self, topic, value, key, partition, callback, None, timestamp, headers)
-            return
+            return original_produce(self, *arguments, **options)
         try:
             try:
-                original_produce(self, topic, value, key, partition, report, None, timestamp, sent)
-                return
+                return original_produce(self, topic, value, key, partition, report, None, timestamp, sent)
             except KafkaException as error:
                 if sent is headers or not _is_too_large(error):
                     raise
             send = partial(original_produce, self, topic, value, key, partition, report, None, timestamp)
-            _send_lighter(send, lighter_headers(sending, given), headers)
+            return _send_lighter(send, lighter_headers(sending, given), headers)
         except BaseException as error:
             known.answer(sending, error=error)
             raise
@@ -99,10 +88,10 @@ def producer_methods(plain: Any, switch: Switch) -> dict[str, Callable[..., Any]
             if report is None:
                 known.answer(sending, error=Unacknowledged("a producer older than its tracing: its reports go unseen"))
 
-    def close(self, *arguments, **options):  # type: ignore[no-untyped-def]
+    def close(self, /, *arguments, **options):  # type: ignore[no-untyped-def]
         return _close(self, plain.close, arguments, options)
 
-    def __exit__(self, *arguments, **options):  # type: ignore[no-untyped-def]
+    def __exit__(self, /, *arguments, **options):  # type: ignore[no-untyped-def]
         return _close(self, plain.__exit__, arguments, options)
 
     return {
@@ -116,6 +105,22 @@ def producer_methods(plain: Any, switch: Switch) -> dict[str, Callable[..., Any]
         "abort_transaction": abort_transaction(plain, switch),
         "send_offsets_to_transaction": send_offsets_to_transaction(plain, switch),
     }
+
+
+def _bind(
+    topic: Any,
+    value: Any = None,
+    key: Any = None,
+    partition: Any = -1,
+    callback: Any = NOT_GIVEN,
+    on_delivery: Any = None,
+    timestamp: Any = 0,
+    headers: Any = None,
+) -> tuple[Any, ...]:
+    """Return the arguments of `produce` in order, with one callback. Raises TypeError where they do not fit."""
+    if callback is NOT_GIVEN:
+        callback = on_delivery
+    return topic, value, key, partition, callback, timestamp, headers
 
 
 def _report(known: Known, sending: Sending, theirs: Callback) -> Callable[..., Any] | None:
@@ -183,22 +188,23 @@ def _close(producer: Any, original: Callable[..., Any], arguments: tuple[Any, ..
     return closed
 
 
-def _send_lighter(send: Callable[[Any], Any], lighter: list[Any], headers: Any) -> None:
+def _send_lighter(send: Callable[[Any], Any], lighter: list[Any], headers: Any) -> Any:
     """Send a record that was too large with less in its headers: the record comes first.
 
     The program's own object goes last, and its refusal is the program's to see.
     """
     for less in lighter[:-1]:
         try:
-            send(less)
+            answer = send(less)
         except KafkaException as error:
             if not _is_too_large(error):
                 raise
             continue
         COUNTS.drop_headers()
-        return
-    send(headers)
+        return answer
+    answer = send(headers)
     COUNTS.drop_headers()
+    return answer
 
 
 def _is_too_large(error: KafkaException) -> bool:
@@ -207,16 +213,32 @@ def _is_too_large(error: KafkaException) -> bool:
 
 
 def header_pairs(headers: Any) -> list[Any] | None:
-    """Return headers as a list of pairs, the same object when it is one; None when the client will refuse them."""
+    """Return headers as a list of pairs, the same object when it is one; None when the client will refuse them.
+
+    The client takes names as bytes too; as text, which it makes UTF-8 of, they are the same on the wire.
+    """
     if isinstance(headers, dict):
         pairs: list[Any] = list(headers.items())
     elif isinstance(headers, list):
         pairs = headers
     else:
         return None
+    has_bytes = False
     for pair in pairs:
-        if not (type(pair) is tuple and len(pair) == 2 and isinstance(pair[0], str)):
+        if not (isinstance(pair, tuple) and len(pair) == 2 and (pair[1] is None or isinstance(pair[1], bytes | str))):
             return None
-        if not (pair[1] is None or isinstance(pair[1], bytes | str)):
-            return None
-    return pairs
+        if not isinstance(pair[0], str):
+            if not isinstance(pair[0], bytes):
+                return None
+            has_bytes = True
+    return [(_name(name), value) for name, value in pairs] if has_bytes else pairs
+
+
+def _name(name: Any) -> Any:
+    """Return a header's name as text; what is no UTF-8 stays as it is, since no text would become it again."""
+    if isinstance(name, str):
+        return name
+    try:
+        return name.decode()
+    except UnicodeDecodeError:
+        return name

@@ -29,7 +29,7 @@ from .producer import header_pairs
 def replace_produce(original: Callable[..., Any], switch: Switch) -> Callable[..., Any]:
     """A record that cannot be serialized never reaches `Producer.produce`: its send is told here, with the error."""
 
-    def produce(self, *arguments, **options):  # type: ignore[no-untyped-def]
+    def produce(self, /, *arguments, **options):  # type: ignore[no-untyped-def]
         try:
             return original(self, *arguments, **options)
         except (KeySerializationError, ValueSerializationError) as error:
@@ -43,7 +43,7 @@ def replace_produce(original: Callable[..., Any], switch: Switch) -> Callable[..
 def replace_poll(original: Callable[..., Any], switch: Switch) -> Callable[..., Any]:
     """A record that cannot be deserialized was polled, and its processing ends before the program sees it."""
 
-    def poll(self, *arguments, **options):  # type: ignore[no-untyped-def]
+    def poll(self, /, *arguments, **options):  # type: ignore[no-untyped-def]
         try:
             return original(self, *arguments, **options)
         except (KeyDeserializationError, ValueDeserializationError) as error:

@@ -15,7 +15,7 @@ from .known import WHERE, Known, configuration, known_or_none
 def share_consumer_methods(plain: Any, switch: Switch) -> dict[str, Callable[..., Any]]:
     """Return the traced methods of a share consumer; switched off, they call those of `plain` and no more."""
 
-    def __init__(self, *arguments, **options):  # type: ignore[no-untyped-def]
+    def __init__(self, /, *arguments, **options):  # type: ignore[no-untyped-def]
         plain.__init__(self, *arguments, **options)
         if switch.is_on:
             try:
@@ -25,7 +25,7 @@ def share_consumer_methods(plain: Any, switch: Switch) -> dict[str, Callable[...
             except Exception as error:
                 COUNTS.fail(WHERE, "__init__", error)
 
-    def poll(self, *arguments, **options):  # type: ignore[no-untyped-def]
+    def poll(self, /, *arguments, **options):  # type: ignore[no-untyped-def]
         known = known_or_none(self, "poll") if switch.is_on else None
         if known is None:
             return plain.poll(self, *arguments, **options)
@@ -36,10 +36,10 @@ def share_consumer_methods(plain: Any, switch: Switch) -> dict[str, Callable[...
             tell_received(known, self, messages, started_ns, is_batch=True)
         return messages
 
-    def close(self, *arguments, **options):  # type: ignore[no-untyped-def]
+    def close(self, /, *arguments, **options):  # type: ignore[no-untyped-def]
         return close_consumer(self, plain.close, arguments, options)
 
-    def __exit__(self, *arguments, **options):  # type: ignore[no-untyped-def]
+    def __exit__(self, /, *arguments, **options):  # type: ignore[no-untyped-def]
         return close_consumer(self, plain.__exit__, arguments, options)
 
     return {"__init__": __init__, "poll": poll, "close": close, "__exit__": __exit__}

@@ -22,7 +22,7 @@ _GENERATION_BYTES: Final = 4
 
 
 def begin_transaction(plain: Any, switch: Switch) -> Callable[..., Any]:
-    def begin_transaction(self, *arguments, **options):  # type: ignore[no-untyped-def]
+    def begin_transaction(self, /, *arguments, **options):  # type: ignore[no-untyped-def]
         begun = plain.begin_transaction(self, *arguments, **options)
         if switch.is_on:
             known = known_or_none(self, "begin_transaction")
@@ -34,21 +34,21 @@ def begin_transaction(plain: Any, switch: Switch) -> Callable[..., Any]:
 
 
 def commit_transaction(plain: Any, switch: Switch) -> Callable[..., Any]:
-    def commit_transaction(self, *arguments, **options):  # type: ignore[no-untyped-def]
+    def commit_transaction(self, /, *arguments, **options):  # type: ignore[no-untyped-def]
         return _end(self, plain.commit_transaction, COMMITTED, switch, arguments, options)
 
     return commit_transaction
 
 
 def abort_transaction(plain: Any, switch: Switch) -> Callable[..., Any]:
-    def abort_transaction(self, *arguments, **options):  # type: ignore[no-untyped-def]
+    def abort_transaction(self, /, *arguments, **options):  # type: ignore[no-untyped-def]
         return _end(self, plain.abort_transaction, ABORTED, switch, arguments, options)
 
     return abort_transaction
 
 
 def send_offsets_to_transaction(plain: Any, switch: Switch) -> Callable[..., Any]:
-    def send_offsets_to_transaction(self, *arguments, **options):  # type: ignore[no-untyped-def]
+    def send_offsets_to_transaction(self, /, *arguments, **options):  # type: ignore[no-untyped-def]
         original = plain.send_offsets_to_transaction
         known = known_or_none(self, "send_offsets_to_transaction") if switch.is_on else None
         if known is None:
