@@ -21,7 +21,7 @@ from .configuration import CONFIGURATION, Options
 from .counts import COUNTS
 from .interceptor import Interceptor
 from .setup import set_up
-from .tracing import CHAIN
+from .tracing import CHAIN, TRACING
 
 if TYPE_CHECKING:
     from opentelemetry.metrics import MeterProvider
@@ -105,7 +105,8 @@ def _put_in(folders: dict[str, Any], interceptors: Iterable[Interceptor]) -> Non
 def uninstrument() -> None:
     """Leave the clients exactly as they were; without `instrument` before, nothing happens.
 
-    Spans that were begun still end. The tracer provider stays: OpenTelemetry lets no one take it away.
+    Spans that were begun still end. The tracer provider stays, since OpenTelemetry lets no one take it away; its span
+    processors are the program's own again.
     """
     with _lock:
         _switch.is_on = False
@@ -123,6 +124,7 @@ def uninstrument() -> None:
             # Nobody sees any more that a loop comes back, and its context would stay current for ever.
             for each in known.everyone():
                 each.inferred.let_go()
+        TRACING.rest()
 
 
 def _load() -> dict[str, Any]:

@@ -35,8 +35,8 @@ _NO_SCHEMAS: Final = (None, None)
 _SCHEMAS_END: Final = b"\x02"
 # The SDK cuts off links beyond its limit, by default 128 (OTEL_SPAN_LINK_COUNT_LIMIT).
 LINKS_PER_SPAN: Final = 128
-# Sends whose spans wait for the outcome of their transaction; more would take the program's memory.
-MOST_HELD: Final = 10_000
+# Sends whose spans wait for the outcome of their transaction. They all end at once then: half of what the queue holds.
+MOST_HELD: Final = 4096
 # The records now being processed: what a send's headers may have been copied from. It lives in the OpenTelemetry
 # context, so that it goes wherever the program takes that.
 _RECEIVED: Final = context.create_key("flowtrail-received")
@@ -53,11 +53,14 @@ class Tracing:
 
     def __init__(self, provider: TracerProvider | None = None) -> None:
         self._deferring: Deferring | None = None
+        self._planned_provider: Any = None
+        self.rest()
         self.use(provider)
 
     def use(self, provider: TracerProvider | None) -> None:
         """Make spans by this provider from now on; None: by the global one, whenever that is set."""
-        self.rest()
+        if not self._is_planned_for(provider):
+            self.rest()
         try:
             self._tracer: Tracer = trace.get_tracer(SCOPE, tracer_provider=provider)
         except Exception as error:  # OTEL_PYTHON_TRACER_PROVIDER names one that is not there: `set_up` may make one
@@ -72,6 +75,12 @@ class Tracing:
         self._processors: Any = None
         if deferring is not None:
             deferring.leave()
+
+    def _is_planned_for(self, provider: TracerProvider | None) -> bool:
+        """Whether the fast path is open to this provider already: what is under way there then stays so."""
+        if self._deferring is None or not CONFIGURATION.now.fast_path:
+            return False
+        return (provider or trace.get_tracer_provider()) is self._planned_provider
 
     # Sends
 
@@ -292,7 +301,10 @@ class Tracing:
 
         tracer = provider.get_tracer(SCOPE)
         planned = deferring.plan(tracer, provider) if CONFIGURATION.now.fast_path else None
-        self._deferring, self._processors, self._planned_for = planned, multiple, multiple._span_processors
+        before, self._deferring = self._deferring, planned
+        if before is not None and (planned is None or planned.put is not before.put):
+            before.leave()
+        self._planned_provider, self._processors, self._planned_for = provider, multiple, multiple._span_processors
         return planned
 
     def _start(

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 
-from opentelemetry.sdk.trace import ReadableSpan, SpanLimits, TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, SpanLimits, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import Sampler
@@ -50,6 +50,25 @@ class Spans:
 
     def names(self) -> list[str]:
         return [span.name for span in self._exporter.get_finished_spans()]
+
+
+class Keeping(SpanProcessor):
+    """Keeps what ended, and looks at no start: so spans are made behind the program's back, on another thread."""
+
+    def __init__(self, exporter: InMemorySpanExporter) -> None:
+        self._exporter = exporter
+
+    def on_end(self, span: ReadableSpan) -> None:
+        self._exporter.export([span])
+
+
+class LaterSpans(Spans):
+    """The spans of a provider that lets Flowtrail make them later."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.provider = TracerProvider()
+        self.provider.add_span_processor(Keeping(self._exporter))
 
 
 def attributes(span: ReadableSpan) -> dict[str, object]:

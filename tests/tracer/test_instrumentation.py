@@ -3,18 +3,23 @@
 import subprocess
 import sys
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import kafka
 import pytest
+from opentelemetry.context import Context
+from opentelemetry.sdk.trace import Span, SpanProcessor
 
 import flowtrail
 from flowtrail.demo.embedded_broker import KAFKA_PYTHON_OPTIONS, EmbeddedBroker
 from flowtrail.tracer.clients import kafka_python
 from flowtrail.tracer.interceptor import Interceptor
-from flowtrail.tracer.record import Outgoing
+from flowtrail.tracer.record import Client, Outgoing
+from flowtrail.tracer.tracing import CHAIN
+from flowtrail.tracer.under_way import Sending
 
-from .spans import Spans
+from .spans import LaterSpans, Spans
 
 CLIENTS = (kafka.KafkaProducer, kafka.KafkaConsumer)
 TIMEOUT_S = 20
@@ -30,6 +35,10 @@ def broker() -> Iterator[EmbeddedBroker]:
 def spans() -> Iterator[Spans]:
     yield Spans()
     flowtrail.uninstrument()
+
+
+def processors(spans: Spans) -> list[SpanProcessor]:
+    return list(spans.provider._active_span_processor._span_processors)
 
 
 def send(producer: Any, topic: str) -> None:
@@ -58,6 +67,56 @@ def test_instrumenting_twice_traces_once_and_one_uninstrument_is_enough(spans: S
     flowtrail.uninstrument()
     flowtrail.uninstrument()
     assert identities() == before
+
+
+def sent(topic: str) -> Sending:
+    """A send that waits for its answer."""
+    return CHAIN.send(Client("c"), topic, b"k", b"v", None)
+
+
+def test_what_is_under_way_outlives_another_instrument() -> None:
+    spans = LaterSpans()
+    flowtrail.instrument(tracer_provider=spans.provider)
+    under_way = sent("orders")
+    with flowtrail.process(SimpleNamespace(topic="orders", partition=0, offset=1, key=None, value=b"", headers=[])):
+        before = processors(spans)
+        flowtrail.instrument(tracer_provider=spans.provider)
+        assert processors(spans) == before
+    CHAIN.acknowledge(under_way, 0, 1)
+    flowtrail.uninstrument()
+    assert spans.settled() == ["process orders", "send orders"]
+
+
+def test_uninstrument_leaves_the_providers_processors_as_they_were_and_hands_over_what_is_under_way() -> None:
+    spans = LaterSpans()
+    before = processors(spans)
+    flowtrail.instrument(tracer_provider=spans.provider)
+    ended, under_way = sent("ended"), sent("under-way")
+    CHAIN.acknowledge(ended, 0, 1)
+    assert processors(spans) != before
+    flowtrail.uninstrument()
+    assert processors(spans) == before
+    assert spans.names() == ["send ended"]
+    CHAIN.acknowledge(under_way, 0, 2)
+    assert spans.settled() == ["send ended", "send under-way"]
+
+
+def test_a_processor_that_wants_every_start_leaves_nothing_of_ours_beside_it() -> None:
+    class Starts(SpanProcessor):
+        def on_start(self, span: Span, parent_context: Context | None = None) -> None:
+            """What a span that is only noted would not come to."""
+
+    spans = LaterSpans()
+    before = processors(spans)
+    flowtrail.instrument(tracer_provider=spans.provider)
+    under_way = sent("under-way")
+    starts = Starts()
+    spans.provider.add_span_processor(starts)
+    CHAIN.acknowledge(sent("orders"), 0, 1)
+    assert processors(spans) == [*before, starts]
+    CHAIN.acknowledge(under_way, 0, 2)
+    flowtrail.uninstrument()
+    assert spans.settled() == ["send orders", "send under-way"]
 
 
 def test_a_producer_from_before_is_traced_while_instrumented_and_not_after(

@@ -7,7 +7,7 @@ import kafka
 import pytest
 from kafka.errors import IllegalStateError, KafkaError, ProducerFencedError
 from kafka.producer.transaction_manager import TransactionState
-from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 
@@ -19,9 +19,12 @@ from flowtrail.tracer.clients import kafka_python
 from flowtrail.tracer.clients.kafka_python.known import Known
 from flowtrail.tracer.clients.kafka_python.transactions import commit_transaction
 from flowtrail.tracer.clients.known import known_of
-from flowtrail.tracer.tracing import CHAIN
+from flowtrail.tracer.counts import Counts
+from flowtrail.tracer.export import QUEUE_SIZE, CountingProcessor
+from flowtrail.tracer.record import Client
+from flowtrail.tracer.tracing import CHAIN, MOST_HELD
 
-from .spans import Spans, attributes, wait_until
+from .spans import LaterSpans, Spans, attributes, wait_until
 
 TIMEOUT_S = 20
 
@@ -35,25 +38,6 @@ def broker() -> Iterator[EmbeddedBroker]:
 @pytest.fixture(params=["subclass", "instrumented"])
 def way(request: pytest.FixtureRequest) -> str:
     return str(request.param)
-
-
-class Keeping(SpanProcessor):
-    """Keeps what ended, and looks at no start: so spans are made behind the program's back, on another thread."""
-
-    def __init__(self, exporter: InMemorySpanExporter) -> None:
-        self._exporter = exporter
-
-    def on_end(self, span: ReadableSpan) -> None:
-        self._exporter.export([span])
-
-
-class LaterSpans(Spans):
-    """The spans of a provider that lets Flowtrail make them later."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.provider = TracerProvider()
-        self.provider.add_span_processor(Keeping(self._exporter))
 
 
 @pytest.fixture(params=[Spans, LaterSpans], ids=["at-once", "later"])
@@ -312,6 +296,21 @@ def test_of_more_sends_than_may_wait_for_an_outcome_the_oldest_go_out_with_the_t
     assert attributes(first)[names.TRANSACTIONAL_ID] == request.node.name
     producer.commit_transaction()
     assert outcomes(spans, "send orders", 3)[1:] == ["committed", "committed"]
+
+
+def test_a_transaction_that_holds_all_it_may_loses_none_when_it_ends() -> None:
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(CountingProcessor(exporter, Counts()))
+    flowtrail.set_up(tracer_provider=provider)
+    transaction = CHAIN.begin_transaction(Client("c"), "many")
+    for offset in range(MOST_HELD):
+        CHAIN.acknowledge(CHAIN.send(Client("c"), "orders", None, b"1", None, transaction=transaction), 0, offset)
+    CHAIN.end_transaction(transaction, interceptor.COMMITTED)
+    provider.force_flush()
+    assert len(exporter.get_finished_spans()) == MOST_HELD + 1
+    assert MOST_HELD <= QUEUE_SIZE // 2
+    provider.shutdown()
 
 
 def test_a_send_that_is_answered_after_the_outcome_has_it_all_the_same(spans: Spans, producer: Any) -> None:
