@@ -15,6 +15,10 @@ its span unfinished: an attribute says so, and it is no success.
 
 Contexts are put back by attaching, never by a token: a token belongs to one thread or task, and records are handed
 around. Each context that is made here knows its `_Work`, so that a stale one is known as such wherever it turns up.
+
+A pool's thread has other work as soon as a job is over, and keeps what a job attached. There nothing is inferred until
+a job came back for more (`await loop.run_in_executor(None, consumer.poll, 1.0)` never does), and what a job has in hand
+at its end is let go.
 """
 
 import logging
@@ -22,6 +26,7 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from opentelemetry import context, trace
@@ -40,10 +45,16 @@ if TYPE_CHECKING:
 _log = logging.getLogger("flowtrail.tracer")
 
 _WORK: Final = context.create_key("flowtrail-inferred-work")
-# A client whose polls run in tasks of their own (wait_for before Python 3.12) is never seen to come back.
+# A client whose polls run in tasks of their own (wait_for before Python 3.12), or in jobs of a pool, is never seen to
+# come back.
 MOST_LOST_IN_A_ROW: Final = 3
 # Asked at every record, so without the steps in between.
 _current, _attach, _thread = context._RUNTIME_CONTEXT.get_current, context._RUNTIME_CONTEXT.attach, threading.get_ident
+# Where a pool's thread calls a job: module and function, and the local that lives as long as the job.
+_JOBS: Final = {
+    ("concurrent.futures.thread", "_WorkItem.run"): "self",
+    ("anyio._backends._asyncio", "WorkerThread.run"): "future",
+}
 # A client is another when its member id changes; records of older ones are no longer about.
 _MOST_CLIENTS: Final = 8
 
@@ -55,7 +66,17 @@ class Inferred:
     its own task comes back.
     """
 
-    __slots__ = ("__weakref__", "_client", "_clients", "_in_hand", "_is_on", "_lost_in_a_row", "_strays")
+    __slots__ = (
+        "__weakref__",
+        "_client",
+        "_clients",
+        "_in_hand",
+        "_is_on",
+        "_jobs",
+        "_lost_in_a_row",
+        "_strays",
+        "_thread",
+    )
 
     def __init__(self) -> None:
         # The spans of each work that is not over, by the work's id. Taking them out is one step, so that one thread
@@ -67,6 +88,9 @@ class Inferred:
         self._clients: list[Client] = []
         self._is_on = True
         self._lost_in_a_row = 0
+        # The thread that polled last and is no pool's; the job in which each pool's thread polled last.
+        self._thread = 0
+        self._jobs: dict[int, weakref.ref[Any]] = {}
 
     def begin(self, records: Sequence[Received], is_batch: bool) -> None:
         """Begin the work on what a poll returned; nothing for no records. `is_batch`: the poll was for several."""
@@ -80,6 +104,9 @@ class Inferred:
                 if _WORK in outside:
                     outside = _without_ended(outside)
                     _attach(_without_any(outside))
+            thread = _thread()
+            if thread != self._thread and not self._comes_back(thread):
+                return
             client = records[0].client
             if client is not self._client:
                 self._meet(client)
@@ -91,7 +118,7 @@ class Inferred:
             work.records = records
             work.outside = outside
             work.inside_id = id(inside)
-            work.thread = _thread()
+            work.thread = thread
             work.task = _task()
             # Nobody has it yet: adding the key in place saves a copy for every record.
             dict.__setitem__(inside, _WORK, work)
@@ -152,6 +179,37 @@ class Inferred:
         if spans is not None:
             self._strays.append(_Stray(spans, work.thread, work.task))
 
+    def leave(self, work: "_Work") -> None:
+        """Leave a work unfinished: the job in which it was begun is over."""
+        spans = self._in_hand.pop(id(work), None)
+        if spans is not None:
+            _leave_unfinished(spans)
+
+    def _comes_back(self, thread: int) -> bool:
+        """Whether this thread is no pool's, or its job was seen to poll before: it comes back, and has a loop."""
+        known = self._jobs.get(thread)
+        if known is not None and known() is not None:  # one thread runs one job
+            self._lost_in_a_row = 0
+            return True
+        job = _job()
+        if job is None:
+            self._thread = thread
+            return True
+        self._jobs = {other: its for other, its in list(self._jobs.items()) if its() is not None}
+        self._jobs[thread] = weakref.ref(job, partial(_leave_job, thread))
+        self._lose()
+        return False
+
+    def _lose(self) -> None:
+        """Count a work whose end is not to be seen; too many in a row, and nothing is inferred any more."""
+        self._lost_in_a_row += 1
+        if self._lost_in_a_row == MOST_LOST_IN_A_ROW:
+            self._is_on = False
+            _log.info(
+                "a consumer's polls run each in a task, or a pool's job, of its own: what is done with its records is "
+                "not inferred any more, say it by flowtrail.process"
+            )
+
     def _meet(self, client: Client) -> None:
         self._client = client
         self._clients.append(client)
@@ -178,13 +236,7 @@ class Inferred:
                 end_process(stray.spans, None)
                 continue
             _leave_unfinished(stray.spans)
-            self._lost_in_a_row += 1
-            if self._lost_in_a_row == MOST_LOST_IN_A_ROW:
-                self._is_on = False
-                _log.info(
-                    "a consumer's polls run each in a task of its own: what is done with its records is not inferred "
-                    "any more, say it by flowtrail.process"
-                )
+            self._lose()
 
     def _forget(self) -> "tuple[list[list[Span]], list[_Stray]]":
         in_hand = [self._in_hand.pop(number, []) for number in list(self._in_hand)]
@@ -231,6 +283,54 @@ def _task() -> "weakref.ref[asyncio.Task[Any]] | None":
     loop = None if tasks is None else tasks._get_running_loop()
     task = None if loop is None or tasks is None else tasks.current_task(loop)
     return None if task is None else weakref.ref(task)
+
+
+def _job() -> Any:
+    """What a pool's thread runs, an object that goes when it is over; None where this thread is no known pool's."""
+    frame = sys._getframe(1)
+    while frame is not None:
+        local = _JOBS.get((frame.f_globals.get("__name__", ""), frame.f_code.co_qualname))
+        if local is not None:
+            found = frame.f_locals
+            job = found.get(local)
+            if type(found) is dict:  # before Python 3.13 a copy, which would keep the job for longer
+                found.clear()
+            return job
+        frame = frame.f_back  # type: ignore[assignment]  # None at last
+    return None
+
+
+def _leave_job(thread: int, job: object, is_finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
+    """A job is over: what it leaves attached is not its thread's next job's.
+
+    Called in its thread, but for a job that is over before `submit` is.
+    """
+    if is_finalizing():
+        return
+    try:
+        current = _current()
+        work = _work_of(current)
+        if work is not None and work.thread == thread == _thread():
+            work.owner.leave(work)
+            _put_back(current)
+    except Exception as error:
+        COUNTS.fail("inferred processing", "job", error)
+
+
+def is_stale(current: Context) -> bool:
+    """Whether the current span is that of a work which is over, and whoever asks is where it was begun.
+
+    Such a context was left behind, as in a thread whose consumer was closed by another. Not where the work's context
+    was handed on: a task that the body began may go on for longer, and belongs to the work all the same.
+    """
+    work = _work_of(current) if current else None
+    return (
+        work is not None
+        and not work.owner.is_in_hand(work)
+        and work.thread == _thread()
+        and work.task == _task()
+        and trace.get_current_span(current) in work.spans
+    )
 
 
 # By the id of the client that a record names. Each `Inferred` holds its clients.

@@ -7,8 +7,10 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import anyio.to_thread
 import pytest
 from opentelemetry import baggage, context, trace
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
@@ -18,7 +20,7 @@ import flowtrail
 from flowtrail.tracer import attributes as names
 from flowtrail.tracer.clients.known import Known, give_up_unacknowledged, known_of
 from flowtrail.tracer.configuration import CONFIGURATION
-from flowtrail.tracer.inferred import Inferred, _Work
+from flowtrail.tracer.inferred import Inferred, _Work, is_stale
 from flowtrail.tracer.record import Client, Received
 
 from .spans import Spans, attributes, link_attributes, linked, parent_id, span_id, trace_id
@@ -562,6 +564,94 @@ def test_polls_that_run_each_in_a_task_of_its_own_are_unfinished_and_then_inferr
     assert 3 <= len(offsets(spans)) <= 4
     assert [record.levelname for record in caplog.records] == ["INFO"]
     assert "flowtrail.process" in caplog.text
+
+
+# Pools
+
+
+def in_pool(pool: ThreadPoolExecutor, work: Callable[..., Any], *given: object) -> Any:
+    return pool.submit(work, *given).result()
+
+
+@pytest.fixture
+def pool() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(1) as pool:
+        yield pool
+
+
+def test_polls_that_are_jobs_of_a_pool_leave_nothing_to_the_pools_other_jobs(
+    spans: Spans, consumer: Consumer, pool: ThreadPoolExecutor, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "flowtrail.tracer")
+    seen = []
+    for _ in range(6):
+        in_pool(pool, consumer.next)
+        seen.append(in_pool(pool, current))
+    consumer.inferred.let_go()
+    assert [*seen, in_pool(pool, current)] == [None] * 7
+    assert offsets(spans) == []
+    assert "flowtrail.process" in caplog.text
+
+
+def test_polls_in_threads_of_anyio_make_no_spans_of_work_that_is_done_elsewhere(
+    spans: Spans, consumer: Consumer
+) -> None:
+    async def loop() -> None:
+        for _ in range(4):
+            await anyio.to_thread.run_sync(consumer.next)
+
+    asyncio.run(loop())
+    consumer.inferred.let_go()
+    assert offsets(spans) == []
+
+
+def test_a_loop_that_is_a_job_of_a_pool_is_inferred_once_it_came_back(
+    spans: Spans, consumer: Consumer, pool: ThreadPoolExecutor
+) -> None:
+    def loop() -> None:
+        for _ in range(4):
+            consumer.next()
+        consumer.inferred.end()
+
+    in_pool(pool, loop)
+    assert offsets(spans) == [(1, True), (2, True), (3, True)]
+
+
+@pytest.mark.parametrize("is_raised", [False, True])
+def test_a_job_that_ends_with_a_record_in_hand_leaves_it_unfinished_and_its_thread_clean(
+    spans: Spans, consumer: Consumer, pool: ThreadPoolExecutor, is_raised: bool
+) -> None:
+    is_submitted = threading.Event()
+
+    def loop() -> None:
+        is_submitted.wait()
+        for _ in range(3):
+            consumer.next()
+        if is_raised:
+            raise ValueError("the handler's")
+
+    future = pool.submit(loop)
+    is_submitted.set()
+    assert isinstance(future.exception(), ValueError) is is_raised  # held, as the traceback is with it
+    assert in_pool(pool, current) is None
+    assert offsets(spans) == [(1, True), (2, False)]
+
+
+def test_what_is_left_behind_in_a_thread_is_known_as_stale_there_and_only_there(
+    spans: Spans, consumer: Consumer
+) -> None:
+    def poll_and_let_another_close() -> None:
+        consumer.next()
+        assert not is_stale(context.get_current())
+        in_thread(consumer.inferred.let_go)
+        left = context.get_current()
+        assert is_stale(left)
+        assert not is_stale(trace.set_span_in_context(trace.INVALID_SPAN, left))
+        in_thread(lambda: handed_on.append(is_stale(left)))
+
+    handed_on: list[bool] = []
+    in_thread(poll_and_let_another_close)
+    assert handed_on == [False]
 
 
 # Not wanted
