@@ -32,6 +32,8 @@ Header: TypeAlias = tuple[str, bytes | None]
 
 # A header longer than this is not ours: W3C asks for 512 characters of tracestate, baggage for 8192.
 LONGEST_VALUE_BYTES = 8192
+# Contexts of one record that are looked at, the newest ones: who repeats a name more often is no retry.
+MOST_ATTEMPTS: Final = 32
 
 _BAGGAGE: Final = "baggage"
 _EVENT_PREFIX: Final = "ce_"
@@ -69,9 +71,12 @@ def read(headers: Iterable[Any] | None) -> Carried:
         # No trace, but perhaps baggage.
         return Carried(attempts[-1] if event is None else _around(event, attempts[-1]))
     *others, last = map(_span_context, valid)
-    if event is not None and event.span_id not in {each.span_id for each in (*others, last)}:
+    if event is not None:
         others.insert(0, event)
-    return Carried(valid[-1], tuple(others))
+    # One that was repeated, as with another's baggage, is no attempt more; the last one is no other.
+    different = {(other.trace_id, other.span_id): other for other in (last, *others)}
+    del different[last.trace_id, last.span_id]
+    return Carried(valid[-1], tuple(different.values()))
 
 
 def write(
@@ -118,12 +123,17 @@ def _values(headers: Iterable[Any] | None) -> dict[str, list[str]]:
 
 
 def _attempts(values: Mapping[str, Sequence[str]]) -> list[dict[str, str]]:
-    """Return one mapping for each time that a name was repeated, oldest first.
+    """Return one mapping for each time that a name of the propagator's was repeated, oldest first; none for no headers.
 
-    A name that occurs once belongs to all of them: {a: [1, 3], b: [2]} → [{a: 1, b: 2}, {a: 3, b: 2}].
+    A name that occurs once belongs to all of them: {a: [1, 3], b: [2]} → [{a: 1, b: 2}, {a: 3, b: 2}]. Of others'
+    headers each has the last value, for propagators that look for names of a pattern.
     """
-    depth = max(map(len, values.values()), default=0)
-    return [{name: found[max(-age, -len(found))] for name, found in values.items()} for age in range(depth, 0, -1)]
+    if not values:
+        return []
+    own = {name: values[name] for name in (*_names(propagate.get_global_textmap()), _BAGGAGE) if name in values}
+    last = {name: found[-1] for name, found in values.items()}
+    depth = min(max(map(len, own.values()), default=1), MOST_ATTEMPTS)
+    return [last | {name: found[max(-age, -len(found))] for name, found in own.items()} for age in range(depth, 0, -1)]
 
 
 def _event_context(values: Mapping[str, Sequence[str]]) -> trace.SpanContext | None:

@@ -16,7 +16,7 @@ from opentelemetry.trace import TraceState
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from flowtrail.tracer.counts import COUNTS
-from flowtrail.tracer.headers import LONGEST_VALUE_BYTES, Header, read, write
+from flowtrail.tracer.headers import LONGEST_VALUE_BYTES, MOST_ATTEMPTS, Header, read, write
 from flowtrail.tracer.origin import DEAD_LETTER_TO, RETRY_TO
 
 any_headers = st.lists(st.tuples(st.text(), st.one_of(st.none(), st.binary())))
@@ -97,13 +97,50 @@ def test_a_context_that_was_copied_from_a_received_record_is_replaced(
     assert written == [traceparent(current)]
 
 
-@given(st.lists(span_contexts, min_size=1, max_size=5))
+@given(st.lists(span_contexts, min_size=1, max_size=5, unique_by=lambda each: (each.trace_id, each.span_id)))
 def test_the_last_of_several_contexts_wins_and_the_others_become_links(
     attempts: list[trace.SpanContext],
 ) -> None:
     carried = read([traceparent(attempt) for attempt in attempts])
     assert ids(carried.context) == ids(around(attempts[-1]))
     assert [other.span_id for other in carried.others] == [a.span_id for a in attempts[:-1]]
+
+
+@pytest.mark.parametrize("repeated", ["x-hop", "tracestate", "baggage", "ce_traceparent", "traceparent"])
+def test_one_context_is_no_other_of_itself_whatever_is_repeated_beside_it(repeated: str) -> None:
+    value = traceparent(A)[1] if repeated.endswith("traceparent") else b"a=b"
+    carried = read([traceparent(A), *[(repeated, value)] * 5])
+    assert ids(carried.context) == ids(around(A))
+    assert carried.others == ()
+
+
+def test_an_attempt_that_is_repeated_is_linked_once() -> None:
+    carried = read([traceparent(A), traceparent(A), traceparent(B), traceparent(A), traceparent(B)])
+    assert ids(carried.context) == ids(around(B))
+    assert [other.span_id for other in carried.others] == [A.span_id]
+
+
+def test_of_more_contexts_than_anyone_retries_the_newest_are_read() -> None:
+    attempts = [trace.SpanContext(1, number, False, trace.TraceFlags(1)) for number in range(1, 1001)]
+    carried = read([traceparent(attempt) for attempt in attempts])
+    assert ids(carried.context)[1] == 1000
+    assert [other.span_id for other in carried.others] == list(range(1001 - MOST_ATTEMPTS, 1000))
+
+
+def test_headers_of_others_however_many_are_asked_about_once(use: Any) -> None:
+    class Counting(TraceContextTextMapPropagator):
+        extracted = 0
+
+        def extract(self, *given: Any, **named: Any) -> Context:
+            self.extracted += 1
+            return super().extract(*given, **named)
+
+    counting = Counting()
+    use(counting)
+    read([traceparent(A)])  # the propagator is asked for its names too, once
+    before = counting.extracted
+    read([traceparent(A), *[("x", b"1")] * 500, *[(f"h{number}", b"1") for number in range(500)]])
+    assert counting.extracted == before + 1
 
 
 def test_an_invalid_last_context_does_not_hide_a_valid_one() -> None:
