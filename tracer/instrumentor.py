@@ -24,7 +24,7 @@ _log = logging.getLogger("flowtrail.tracer")
 ARGUMENTS: Final = {"service", "tracer_provider", "meter_provider", "interceptors", *Options.__annotations__}
 
 # What is traced; the extra `instruments-any` of this distribution says the same to OpenTelemetry.
-CLIENTS: Final = ("kafka-python >= 3.0", "confluent-kafka >= 2.5", "aiokafka >= 0.12")
+CLIENTS: Final = ("kafka-python >= 3.0", "confluent-kafka >= 2.5", "aiokafka >= 0.11")
 
 
 class FlowtrailInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # an optional package

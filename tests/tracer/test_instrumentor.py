@@ -14,6 +14,7 @@ import pytest
 
 from flowtrail.demo.embedded_broker import KAFKA_PYTHON_OPTIONS, EmbeddedBroker
 from flowtrail.tracer import instrumentation, instrumentor
+from flowtrail.tracer.clients import aiokafka, confluent, kafka_python
 from flowtrail.tracer.configuration import Options
 from flowtrail.tracer.instrumentor import CLIENTS, FlowtrailInstrumentor
 from tests.tracer import contrib_packages
@@ -306,6 +307,17 @@ def test_the_distribution_says_what_it_instruments() -> None:
     }
     assert declared == wanted
     assert set(FlowtrailInstrumentor().instrumentation_dependencies()) <= set(CLIENTS)
+
+
+@pytest.mark.parametrize(
+    ("distribution", "folder"),
+    [("kafka-python", kafka_python), ("confluent-kafka", confluent), ("aiokafka", aiokafka)],
+)
+def test_the_oldest_version_that_is_named_is_the_oldest_that_is_taken(distribution: str, folder: Any) -> None:
+    (named,) = (client.rpartition(" ")[2] for client in CLIENTS if client.startswith(distribution + " "))
+    oldest = folder.OLDEST_VERSION
+    version = tuple(int(number) for number in named.split("."))
+    assert (version if isinstance(oldest, tuple) else version[0]) == oldest
 
 
 def test_importing_flowtrail_imports_no_more_than_it_needs() -> None:
