@@ -111,9 +111,9 @@ class Configuration:
         """Whether a key that is text is noted as that text."""
         return self.capture_keys == "text" and self.redact is None
 
-    def is_excluded(self, topic: str) -> bool:
-        """Whether nothing of a topic is traced. The answer for a topic is remembered."""
-        return bool(self.excluded_topics) and _is_matched(self.excluded_topics, topic)
+    def is_excluded(self, topic: str | None) -> bool:
+        """Whether nothing of a topic is traced; no for one that is not known (None). The answer is remembered."""
+        return bool(self.excluded_topics) and topic is not None and _is_matched(self.excluded_topics, topic)
 
 
 # As many answers as a large program has topics; one that makes a topic for each customer does not grow by them.

@@ -55,7 +55,8 @@ class Measuring:
         started_ns = getattr(sending, "start_ns", None)  # none where it was suppressed, or begun before metrics were
         seen_in = None if started_ns is None else _span_context(sending)
         self._last.finish_send(sending, partition, offset, error)
-        if started_ns is not None and not CONFIGURATION.now.is_excluded(sending.topic):
+        # A record of a batch has no topic until the batch is sent; one that never is counts for nothing.
+        if started_ns is not None and sending.topic is not None and not CONFIGURATION.now.is_excluded(sending.topic):
             METRICS.finished(
                 names.SEND,
                 shape_of(names.SEND, sending.client, sending.topic).attributes,
@@ -85,6 +86,12 @@ class Measuring:
     def committed(self, committed: Committed) -> None:
         duration_ns = time.time_ns() - committed.started_ns
         self._last.committed(committed)
+        now = CONFIGURATION.now
+        if now.excluded_topics and committed.offsets:
+            kept = {place: offset for place, offset in committed.offsets.items() if not now.is_excluded(place[0])}
+            if not kept:
+                return
+            committed = committed._replace(offsets=kept)
         if not is_suppressed():
             METRICS.finished(
                 names.COMMIT,
@@ -101,8 +108,8 @@ class Measuring:
         self._last.end_transaction(transaction, outcome, error)
 
 
-def _is_measured(topic: str) -> bool:
-    return not is_suppressed() and not (topic is not None and CONFIGURATION.now.is_excluded(topic))
+def _is_measured(topic: str | None) -> bool:
+    return not is_suppressed() and not CONFIGURATION.now.is_excluded(topic)
 
 
 def _span_context(sending: Sending) -> SpanContext | None:

@@ -134,6 +134,7 @@ def test_a_topic_is_excluded_by_any_pattern_and_its_case_counts() -> None:
         False,
     ]
     assert not Configuration().is_excluded("metrics.cpu")
+    assert not Configuration(excluded_topics=("*",)).is_excluded(None)
 
 
 def test_lists_are_taken_and_kept_as_tuples() -> None:

@@ -1,5 +1,6 @@
 """What a program does with Kafka is in its metrics, sampled or not, whatever way its spans go."""
 
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -15,6 +16,7 @@ from flowtrail.demo.embedded_broker import KAFKA_PYTHON_OPTIONS, EmbeddedBroker
 from flowtrail.tracer import metrics
 from flowtrail.tracer.configuration import CONFIGURATION, Configuration
 from flowtrail.tracer.measuring import Measuring
+from flowtrail.tracer.record import Client, Committed, Unacknowledged
 from flowtrail.tracer.tracing import CHAIN, TRACING
 from tests.tracer.spans import Spans, span_id
 
@@ -44,6 +46,15 @@ class Measured:
         self.provider = TracerProvider(sampler=sampler) if is_fast else self.spans.provider
         if is_fast:
             self.provider.add_span_processor(Collecting())
+
+    def commits(self) -> list[Any]:
+        """The topics of commits that were measured, None for no single one; collects."""
+        data = self.reader.get_metrics_data()
+        metrics = data.resource_metrics[0].scope_metrics[0].metrics if data and data.resource_metrics else []
+        found = [dict(point.attributes or {}) for metric in metrics for point in metric.data.data_points]
+        return [
+            each.get("messaging.destination.name") for each in found if each.get("messaging.operation.name") == "commit"
+        ]
 
     def points(self, name: str) -> dict[tuple[Any, Any], Any]:
         """The points of a metric by topic and error, but for commits; collects."""
@@ -182,6 +193,35 @@ def test_what_is_excluded_or_suppressed_is_not_measured(
     read(topic, count=1)
     assert measured.points(SENT) == {}
     assert measured.points(CONSUMED) == {}
+
+
+def test_commits_are_measured_by_the_topics_that_are_traced(
+    measured: Measured, topic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(CONFIGURATION, "now", Configuration(excluded_topics=("secret-*",)))
+    client = Client(group="billing")
+    CHAIN.commit(Committed(client, {("secret-a", 0): 5}, time.time_ns()))
+    assert measured.commits() == []
+    CHAIN.commit(Committed(client, {("secret-a", 0): 5, (topic, 0): 5}, time.time_ns()))
+    CHAIN.commit(Committed(client, {}, time.time_ns()))
+    assert sorted(measured.commits(), key=str) == [None, topic]
+
+
+def test_records_of_a_batch_count_when_it_is_sent(
+    measured: Measured, topic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(CONFIGURATION, "now", Configuration(excluded_topics=("secret-*",)))
+    before = flowtrail.health().interceptor_errors
+    no_topic: Any = None
+    sent, discarded, refused = (CHAIN.send(Client(), no_topic, None, b"x", None) for _ in range(3))
+    CHAIN.address(sent, topic, 0)
+    CHAIN.acknowledge(sent, 0, 0)
+    discarded.discard()
+    CHAIN.acknowledge(discarded, error=Unacknowledged("no room"))
+    CHAIN.acknowledge(refused, error=ValueError("no record"))
+    points = measured.points(SENT)
+    assert {place: point.value for place, point in points.items()} == {(topic, None): 1}
+    assert flowtrail.health().interceptor_errors == before
 
 
 def test_a_send_of_a_sampled_trace_is_an_exemplar(
