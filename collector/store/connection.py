@@ -151,7 +151,7 @@ class Store:
             "insert_deduplication_token": token,
             "deduplicate_blocks_in_dependent_materialized_views": 1,
         }
-        self._raw_insert(f"{self.database}.otlp", body, settings)
+        self._raw_insert(f"{self.database}.requests", body, settings)
 
     def _raw_insert(self, table: str, body: bytes, settings: dict[str, Any]) -> None:
         if not body:

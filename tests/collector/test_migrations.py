@@ -1,11 +1,13 @@
 """A store reaches the program's schema from wherever it stands, also after a crash half-way."""
 
+from datetime import UTC, datetime
+
 import pytest
 
 from flowtrail.collector.store.connection import Store, open_store
 from flowtrail.collector.store.migrations import Migration, StoreTooNew, migrate, migrations, statements
 
-from .otlp_bodies import body, process, span
+from .otlp_bodies import START_NS, body, process, span
 
 
 def test_the_files_are_numbered_without_a_gap() -> None:
@@ -56,7 +58,19 @@ def test_a_store_of_the_first_schema_keeps_its_events_and_counts_on(store_dsn: s
     try:
         opened.command(f"DROP DATABASE {database} SYNC")
         migrate(database, opened.command, opened.query, migrations()[:2])
-        opened.load(body(span(process("orders", 0, 0, "workers"), duration_ns=1023)), "before")
+        columns = [
+            "operation",
+            "system",
+            "topic",
+            "group_name",
+            "partition",
+            "offset",
+            "start",
+            "duration_ns",
+            "service",
+        ]
+        at = datetime.fromtimestamp(START_NS / 1e9, UTC)
+        opened.insert("spans", columns, [("process", "kafka", "orders", "workers", 0, 0, at, 1023, "orders")])
         migrate(database, opened.command, opened.query)
         left = {**process("orders", 0, 1, "workers"), "flowtrail.process.unfinished": True}
         opened.load(body(span(left, duration_ns=10**13)), "after")
