@@ -133,6 +133,22 @@ def test_the_classes_in_python_are_called_as_the_originals_are(spans: Spans, nam
     assert {method: _signature(getattr(plain, method)) for method in signatures} == signatures
 
 
+@pytest.mark.parametrize("name", ["Producer", "Consumer", "SerializingProducer", "DeserializingConsumer"])
+def test_the_classes_and_their_instances_have_the_names_of_the_originals(
+    spans: Spans, broker: EmbeddedBroker, name: str
+) -> None:
+    given = options(broker) | ({"group.id": "group"} if "Consumer" in name else {})
+    plain = getattr(confluent_kafka, name)
+    of_class, of_instance = dir(plain), dir(plain(given))
+    ours = getattr(confluent, name)
+    assert dir(ours) == of_class
+    assert set(dir(ours(given))) == set(of_instance)
+    flowtrail.instrument(tracer_provider=spans.provider)
+    put_in = getattr(confluent_kafka, name)
+    assert dir(put_in) == of_class
+    assert set(dir(put_in(given))) == set(of_instance)
+
+
 def _signature(thing: Any) -> str | None:
     try:
         return str(inspect.signature(thing))

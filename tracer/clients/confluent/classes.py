@@ -8,12 +8,15 @@ import functools
 from abc import ABCMeta
 from collections.abc import Callable, Iterable, Mapping
 from types import WrapperDescriptorType
-from typing import Any
+from typing import Any, Final
 
 Methods = Mapping[str, Callable[..., Any]]
 
 # Each traced class, and the library's that it is like; of these, the ones that stand in its place.
 _LIKE: dict[type, type] = {}
+# What the type of traced classes, and their making, put beside the methods; where the original has none, `dir` is
+# silent about it.
+_ADDED: Final = frozenset({"__abstractmethods__", "__module__", "__slots__", "__weakref__", "_abc_impl"})
 _STANDS_FOR: dict[type, type] = {}
 
 
@@ -53,6 +56,16 @@ def mixin(plain: type, methods: Methods) -> type:
     return type(plain.__name__, (), {"__slots__": (), "__module__": plain.__module__, **traced})
 
 
+@functools.wraps(object.__dir__)
+def _names_of_instance(instance: Any) -> Iterable[str]:
+    """What `dir` says of an instance. A class of the program's own says what it has."""
+    names, plain = object.__dir__(instance), _LIKE.get(type(instance))
+    if plain is None:
+        return names
+    hidden = _ADDED.difference(dir(plain))
+    return [name for name in names if name not in hidden]
+
+
 def stand_in(plain: type, traced: type) -> type:
     """Return a class that looks like `plain` in all respects, and has the methods of the mixin `traced`."""
     namespace = {
@@ -60,6 +73,7 @@ def stand_in(plain: type, traced: type) -> type:
         "__module__": plain.__module__,
         "__qualname__": plain.__qualname__,
         "__doc__": plain.__doc__,
+        "__dir__": _names_of_instance,
     }
     made: type = Traced(plain.__name__, (traced, plain), namespace)
     _LIKE[made] = _STANDS_FOR[made] = plain
@@ -68,8 +82,21 @@ def stand_in(plain: type, traced: type) -> type:
 
 def subclass(plain: type, traced: type, module: str) -> type:
     """Return a subclass of `plain`, of the same name, with the methods of the mixin `traced`."""
-    namespace = {"__slots__": ("__weakref__",), "__module__": module, "__doc__": plain.__doc__}
+    namespace = {
+        "__slots__": ("__weakref__",),
+        "__module__": module,
+        "__doc__": plain.__doc__,
+        "__dir__": _names_of_instance,
+    }
     made: type = Traced(plain.__name__, (traced, plain), namespace)
+    _LIKE[made] = plain
+    return made
+
+
+def over(plain: type, client: tuple[type, ...], module: str, methods: Methods) -> type:
+    """Return a subclass of one of the library's classes in Python, which reaches a traced client by `super()`."""
+    namespace = {"__module__": module, "__doc__": plain.__doc__, "__dir__": _names_of_instance, **methods}
+    made: type = type(plain.__name__, (plain, *client), namespace)
     _LIKE[made] = plain
     return made
 

@@ -8,7 +8,7 @@ from confluent_kafka import cimpl
 from flowtrail.tracer.clients.switch import Switch
 
 from . import asynchronous, serializing
-from .classes import mixin, subclass
+from .classes import mixin, over, subclass
 from .consumer import consumer_methods
 from .producer import producer_methods
 from .share import share_consumer_methods
@@ -36,9 +36,7 @@ else:
     ShareConsumer = _traced(cimpl.ShareConsumer, share_consumer_methods) if hasattr(cimpl, "ShareConsumer") else None
 
     def _over(python_class, client, **methods):
-        """A subclass of one of the library's classes in Python, which reaches a traced client by `super()`."""
-        namespace = {"__module__": _MODULE, "__doc__": python_class.__doc__, **methods}
-        return type(python_class.__name__, (python_class, *client), namespace)
+        return over(python_class, client, _MODULE, methods)
 
     def _each(replacements, kind):
         """The traced methods of a class, made of the originals: what `instrument` put in does not come twice."""
