@@ -11,12 +11,14 @@ import logging
 import os
 import sys
 import uuid
+from functools import partial
 from typing import TYPE_CHECKING, Final, Unpack
 
 from opentelemetry import trace
 from opentelemetry.trace import TracerProvider
 
 from . import metrics_setup
+from .children import connect_anew, finish_children
 from .configuration import CONFIGURATION, Options
 from .counts import COUNTS
 from .measuring import measure
@@ -34,7 +36,8 @@ _log = logging.getLogger("flowtrail.tracer")
 # Of attributes, events and links, as the specification has it ("Attribute limits", "Span limits").
 DEFAULT_LIMIT: Final = 128
 
-_is_exit_watched = False
+# The provider before whose shutdown the sends without an answer are ended.
+_watched: TracerProvider | None = None
 # The service that the provider made here names, and the other names that were asked for since.
 _service: str | None = None
 _passed_over: set[str] = set()
@@ -67,6 +70,7 @@ def set_up(
         try:
             provider = _make_provider(service)
             trace.set_tracer_provider(provider)
+            finish_children(partial(_finish, provider))
             _service = str(provider.resource.attributes.get("service.name"))
         except Exception as error:
             _log.error("no spans are made, the OpenTelemetry SDK cannot be set up: %s", error)
@@ -155,7 +159,9 @@ def _otlp_exporter() -> "SpanExporter":
         _log.warning("OTEL_EXPORTER_OTLP_PROTOCOL: %r is not known here; http/protobuf is used", protocol)
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter as HttpExporter
 
-    return HttpExporter()
+    exporter = HttpExporter()
+    connect_anew(exporter)
+    return exporter
 
 
 def _variable(name: str, default: str) -> str:
@@ -174,11 +180,20 @@ def _watch_exit() -> None:
     """At exit, end the sends that were not answered, before the provider shuts down.
 
     Exit functions run last in, first out: producers that were made after this close first, so their last answers count.
+    A provider that came later would shut down first of all, so with another one this is last in again.
     """
-    global _is_exit_watched
-    if not _is_exit_watched:
-        _is_exit_watched = True
+    global _watched
+    provider = TRACING.provider()
+    if _watched is None or _watched is not provider:
+        _watched = provider
+        atexit.unregister(_end_unacknowledged)
         atexit.register(_end_unacknowledged)
+
+
+def _finish(provider: "SdkTracerProvider") -> None:
+    """What the exit functions do, where they do not run."""
+    _end_unacknowledged()
+    provider.shutdown()
 
 
 def _end_unacknowledged() -> None:

@@ -68,6 +68,14 @@ class Tracing:
             self._tracer = trace.NoOpTracer()
         self._provider = provider
 
+    def provider(self) -> TracerProvider | None:
+        """The provider in use; None where there is none that could be used."""
+        try:
+            return self._provider or trace.get_tracer_provider()
+        except Exception as error:  # as in `use`
+            COUNTS.fail("opentelemetry", "get_tracer_provider", error)
+            return None
+
     def rest(self) -> None:
         """Leave nothing of ours in the provider, until the next span."""
         deferring, self._deferring = self._deferring, None

@@ -198,6 +198,30 @@ def test_a_provider_is_set_once_where_there_is_none() -> None:
     assert printed == "True orders\n"
 
 
+@pytest.mark.parametrize("order", ["make(); make()", "make(); flowtrail.set_up(); make()"])
+def test_a_provider_that_is_given_later_gets_the_sends_without_an_answer_too(order: str) -> None:
+    printed = run(
+        "import flowtrail\n"
+        "from opentelemetry.sdk.trace import TracerProvider\n"
+        "from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExporter\n"
+        "from flowtrail.tracer.clients.known import Known, known_of\n"
+        "from flowtrail.tracer.record import Client\n"
+        "from flowtrail.tracer.tracing import CHAIN\n"
+        "class Fake(Known):\n"
+        "    def client(self): return Client('c')\n"
+        "class Producer: pass\n"
+        "def make():\n"
+        "    provider = TracerProvider()\n"
+        "    exporter = ConsoleSpanExporter(formatter=lambda span: span.name + '\\n')\n"
+        "    provider.add_span_processor(BatchSpanProcessor(exporter))\n"
+        "    flowtrail.set_up(tracer_provider=provider)\n"
+        "producer = Producer()\n"
+        f"{order}\n"
+        "known_of(producer, lambda _: Fake()).unanswered.add(CHAIN.send(Client('c'), 'orders', b'k', b'v', None))\n"
+    )
+    assert printed == "send orders\n"
+
+
 def test_another_name_for_the_service_is_passed_over_with_one_warning() -> None:
     printed = run(
         "import logging, sys\n"
