@@ -637,6 +637,25 @@ def test_a_job_that_ends_with_a_record_in_hand_leaves_it_unfinished_and_its_thre
     assert offsets(spans) == [(1, True), (2, False)]
 
 
+def test_a_job_that_polled_two_clients_leaves_its_thread_clean(
+    spans: Spans, consumer: Consumer, pool: ThreadPoolExecutor
+) -> None:
+    other, is_submitted = Consumer("search"), threading.Event()
+
+    def loop() -> None:
+        is_submitted.wait()
+        for _ in range(2):
+            consumer.next()
+            other.next()
+        assert current() is not None
+
+    future = pool.submit(loop)
+    is_submitted.set()
+    future.result()
+    assert in_pool(pool, current) is None
+    assert offsets(spans) == [(1, False), (1, False)]
+
+
 def test_what_is_left_behind_in_a_thread_is_known_as_stale_there_and_only_there(
     spans: Spans, consumer: Consumer
 ) -> None:
