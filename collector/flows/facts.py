@@ -63,9 +63,10 @@ class Facts:
         """Whether any span names this group; '' is none."""
         return bool(group) and group in self._groups_by_name
 
-    def reports_processing(self, reader: Reader) -> bool:
-        """Whether this reader's client makes process spans at all."""
-        return any(row.processes for row in self._rows_of(reader))
+    def reports_processing(self, reader: Reader, at_ms: float) -> bool:
+        """Whether this reader's client made process spans at that time: it had made one, or was about to."""
+        began = [row.processes_from_ms for row in self._rows_of(reader)]
+        return any(one is not None and one <= at_ms + SPANS_ARRIVE_WITHIN_MS for one in began)
 
     def commit(self, group: str, topic: str, partition: int) -> CommitRow | None:
         """The group's position in a partition; None where the poller saw none."""

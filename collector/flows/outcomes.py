@@ -9,16 +9,23 @@ A failure that was sent to a retry topic and succeeded there is `processed`; one
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from flowtrail.collector.api.answers import State, Tone
+from flowtrail.tracer.attributes import ABORTED_OUTCOME
 
 from .deliveries import Sent, Try, caused_by, events_of
 from .facts import Facts
 from .past import DEAD_LETTER, RETRY
-from .rows import Context
+from .rows import Context, Place
 from .states import Finding, judge
 from .stitching import Trail
 from .wording import clipped, counted, listed
+
+# The outcome of a transaction that was committed, as the tracer writes it.
+_COMMITTED: Final = "committed"
+# States that what was forwarded decides: the event went on, whatever became of who sent it on.
+_FORWARDING: Final = (State.FAILED, State.PROCESSED, State.UNKNOWN, State.SKIPPED, State.CRASHED, State.IN_FLIGHT)
 
 
 @dataclass
@@ -51,12 +58,14 @@ def steps_of(trail: Trail, facts: Facts) -> list[Step]:
             step = Step(sent, finding, attempts=sum(one.is_ended for one in finding.tries))
             for one in finding.tries:
                 for span in filter(None, (one.process, one.poll)):
-                    step.caused += [other for other in caused.get(span.context, []) if other not in step.caused]
+                    step.caused += [
+                        other
+                        for other in caused.get(span.context, [])
+                        if other not in step.caused and _may_cause(step, other, facts)
+                    ]
             steps.append(step)
     _attach_loose(steps, events, trail, facts)
-    for step in steps:
-        if step.finding.state is State.ABORTED:
-            _sent_again(step, steps)
+    _sent_again(steps)
     by_event: dict[str, list[Step]] = {}
     for step in steps:
         by_event.setdefault(step.sent.id, []).append(step)
@@ -74,10 +83,10 @@ def _attach_loose(steps: Sequence[Step], events: Sequence[Sent], trail: Trail, f
             continue
         tried = _forwarders(sent, steps)
         if tried:
-            _latest(tried).caused.append(sent)
+            _likeliest(tried, sent, facts).caused.append(sent)
             continue
         send = sent.send
-        if send is None:
+        if send is None or _first(sent) is not None:
             continue
         parent = trail.parents.get(send.context)
         origin = sender_of.get(parent) if parent is not None else None
@@ -91,7 +100,23 @@ def _attach_loose(steps: Sequence[Step], events: Sequence[Sent], trail: Trail, f
             )
         ]
         if tried:
-            _latest(tried).caused.append(sent)
+            _likeliest(tried, sent, facts).caused.append(sent)
+
+
+def _first(sent: Sent) -> Place | None:
+    """Where an event says that it lay first; None where it says nothing."""
+    return sent.past.first if sent.past is not None else None
+
+
+def _may_cause(step: Step, sent: Sent, facts: Facts) -> bool:
+    """Whether what was sent while a hop was processed can be this hop's.
+
+    In the processing of a batch, or of another event, a retry or a dead letter is sent for the event that it names.
+    """
+    first = _first(sent)
+    if first is None or step.sent.place is None or not is_forwarded(sent, facts):
+        return True
+    return first in (step.sent.place, _first(step.sent))
 
 
 def _forwarders(sent: Sent, steps: Sequence[Step]) -> list[Step]:
@@ -100,40 +125,60 @@ def _forwarders(sent: Sent, steps: Sequence[Step]) -> list[Step]:
     A second retry names the first event too: so it may come from that one, or from what else names it. Who tried in the
     sender's own service before the event was sent is meant, as far as there is one.
     """
-    first = sent.past.first if sent.past is not None else None
+    first = _first(sent)
     if first is None:
         return []
     found = [
         step
         for step in steps
-        if step.sent is not sent
-        and step.finding.tries
-        and (step.sent.place == first or (step.sent.past is not None and step.sent.past.first == first))
+        if step.sent is not sent and step.finding.tries and first in (step.sent.place, _first(step.sent))
     ]
     found = [step for step in found if any(one.taken_ms <= sent.sent_ms for one in step.finding.tries)] or found
     service = sent.send.service if sent.send is not None else ""
     return [step for step in found if any(one.span.service == service for one in step.finding.tries)] or found
 
 
-def _latest(steps: Sequence[Step]) -> Step:
-    return max(steps, key=lambda step: max(one.taken_ms for one in step.finding.tries))
+def _likeliest(steps: Sequence[Step], forwarded: Sent, facts: Facts) -> Step:
+    """The hop that forwarded an event, of those that may have: one that forwarded none yet, one that failed on it, the
+    latest."""
+    free = [step for step in steps if not any(is_forwarded(one, facts) and _is_sent(one) for one in step.caused)]
+    failed = [step for step in free or steps if _last_error(step, forwarded.sent_ms) is not None]
+    return max(failed or free or steps, key=lambda step: max(one.taken_ms for one in step.finding.tries))
 
 
-def _sent_again(step: Step, steps: Sequence[Step]) -> None:
-    """Settle an aborted event whose producer sent it anew, as one that reads and writes in transactions does."""
-    sent = step.sent
-    again = [
-        other.sent
-        for other in steps
-        if other.sent.send is not None
-        and sent.send is not None
-        and (other.sent.topic, other.sent.key, other.sent.send.service) == (sent.topic, sent.key, sent.send.service)
-        and other.sent.sent_ms > sent.sent_ms
-        and _is_sent(other.sent)
-    ]
-    if again:
-        step.finding.tone = Tone.OK
-        step.finding.sentence = f"{step.finding.sentence} It was sent again: {again[0].id}."
+def _last_error(step: Step, before_ms: float) -> str | None:
+    """The error of the last try that began before then and ended; None when it ended well, or there is none."""
+    ended = [one for one in step.processes if one.taken_ms <= before_ms]
+    return ended[-1].error if ended else None
+
+
+def _sent_again(steps: Sequence[Step]) -> None:
+    """Settle aborted events whose producer sent them anew, as one that reads and writes in transactions does.
+
+    Of what was sent to a topic with a key in one try, the first that was aborted is the first that was committed later,
+    in the same try or in another, the second is the second, and so on.
+    """
+    tries: dict[tuple[str, str, str], dict[Context | None, dict[bool, list[Sent]]]] = {}
+    for sent in {id(step.sent): step.sent for step in steps}.values():
+        if sent.send is None or sent.send.is_error or sent.outcome not in (ABORTED_OUTCOME, _COMMITTED):
+            continue
+        one = tries.setdefault((sent.topic, sent.key, sent.send.service), {}).setdefault(sent.send.parent, {})
+        one.setdefault(sent.is_aborted, []).append(sent)
+    again: dict[int, Sent] = {}
+    for by_try in tries.values():
+        for own in by_try.values():
+            for rank, sent in enumerate(sorted(own.get(True, []), key=lambda one: one.sent_ms)):
+                later = [
+                    sorted((one for one in other.get(False, []) if one.sent_ms > sent.sent_ms), key=lambda x: x.sent_ms)
+                    for other in by_try.values()
+                ]
+                fitting = [found[rank] for found in later if len(found) > rank]
+                if fitting:
+                    again[id(sent)] = min(fitting, key=lambda one: one.sent_ms)
+    for step in steps:
+        if step.finding.state is State.ABORTED and id(step.sent) in again:
+            step.finding.tone = Tone.OK
+            step.finding.sentence = f"{step.finding.sentence} It was sent again: {again[id(step.sent)].id}."
 
 
 def _resolve(step: Step, by_event: dict[str, list[Step]], facts: Facts, under_way: set[str]) -> None:
@@ -142,7 +187,7 @@ def _resolve(step: Step, by_event: dict[str, list[Step]], facts: Facts, under_wa
         return
     under_way = under_way | {step.id}
     finding = step.finding
-    if finding.state in (State.FAILED, State.PROCESSED) and finding.reader is not None:
+    if finding.state in _FORWARDING and finding.reader is not None:
         dead = [sent for sent in step.caused if is_dead_letter(sent, facts) and _is_sent(sent)]
         retried = [sent for sent in step.caused if is_retry(sent, facts) and _is_sent(sent)]
         if dead:
@@ -172,13 +217,19 @@ def _dead_lettered(step: Step, dead: Sent) -> None:
     why = f": {clipped(finding.error)}" if finding.error else ", without an error on its span"
     finding.state = State.DEAD_LETTERED
     finding.tone = None
+    finding.missing = []
     finding.sentence = f"{finding.reader.name} gave up on {step.sent.id} and sent it to {dead.topic}{why}"
 
 
 def _retried(step: Step, retry: Sent, later: Sequence[Step]) -> None:
     finding = step.finding
     assert finding.reader is not None
+    # Where the group reads its own retries, what others make of them is beside the point.
+    own = [other for other in later if other.finding.reader and other.finding.reader.key == finding.reader.key]
+    later = own or later
     states = {other.finding.state for other in later}
+    did = f"failed on {step.sent.id}" if finding.error else f"sent {step.sent.id} on"
+    first = "failed first" if finding.error else "sent it on"
     step.attempts += sum(other.attempts for other in later)
     known = {(one.span_id, one.text) for one in finding.evidence}
     finding.evidence += [
@@ -204,16 +255,20 @@ def _retried(step: Step, retry: Sent, later: Sequence[Step]) -> None:
         well = next(other.finding for other in later if other.finding.state is State.PROCESSED)
         finding.state = State.PROCESSED
         finding.sentence = (
-            f"{finding.reader.name} failed first; {retry.topic} brought it through at attempt {step.attempts}."
+            f"{finding.reader.name} {first}; {retry.topic} brought it through at attempt {step.attempts}."
         )
         finding.since_ms = well.since_ms
         finding.error = None
+    elif last is not None and states <= {State.UNKNOWN, State.SKIPPED, State.UNINSTRUMENTED}:
+        finding.state = State.UNKNOWN
+        finding.sentence = (
+            f"{finding.reader.name} {first}; whether {retry.topic} brought it through is not known. ({last.sentence})"
+        )
+        finding.missing = list(dict.fromkeys([*finding.missing, *last.missing]))
     else:
         waiting = f" ({last.sentence})" if last is not None else ""
         finding.state = State.RETRYING
-        finding.sentence = (
-            f"{finding.reader.name} failed on {step.sent.id}; it waits for another attempt in {retry.topic}.{waiting}"
-        )
+        finding.sentence = f"{finding.reader.name} {did}; it waits for another attempt in {retry.topic}.{waiting}"
     finding.tone = None
 
 

@@ -151,7 +151,8 @@ class GroupRow:
     """What spans told of one reader of one topic, up to now.
 
     `group` is '' where the client does not say its group; then `service` is all that is known. `longest_ms` is the
-    longest recent processing (0 without one), `per_s` the recent rate of events that it handled.
+    longest recent processing (0 without one), `processes_from_ms` when the first one began (None without one), `per_s`
+    the recent rate of events that it handled.
     """
 
     topic: str
@@ -159,7 +160,7 @@ class GroupRow:
     service: str
     first_ms: float
     last_ms: float
-    processes: bool
+    processes_from_ms: float | None = None
     longest_ms: float = 0.0
     per_s: float = 0.0
 

@@ -122,7 +122,8 @@ class Queries:
         of_clusters, named = _of_clusters(clusters)
         rows = self._query(
             f"""SELECT topic, group_name, service, toUnixTimestamp(min(bucket)),
-                toUnixTimestamp64Nano(max(last_seen)), countIf(operation = 'process') > 0,
+                toUnixTimestamp64Nano(max(last_seen)), countIf(operation = 'process'),
+                toUnixTimestamp(minIf(bucket, operation = 'process')),
                 maxIf(arrayMax(mapKeys(durations)), operation = 'process' AND notEmpty(mapKeys(durations))),
                 sumIf(messages, operation = 'process' AND bucket >= toDateTime({{recent:UInt32}})),
                 sumIf(messages, operation = 'receive' AND bucket >= toDateTime({{recent:UInt32}}))
@@ -139,9 +140,9 @@ class Queries:
                 service=row[2],
                 first_ms=row[3] * 1000.0,
                 last_ms=row[4] / 1e6,
-                processes=bool(row[5]),
-                longest_ms=duration_of_bucket(row[6]) if row[6] else 0.0,
-                per_s=(row[7] or row[8]) / min(300.0, max(10.0, now_ms / 1000 - row[3])),
+                processes_from_ms=row[6] * 1000.0 if row[5] else None,
+                longest_ms=duration_of_bucket(row[7]) if row[7] else 0.0,
+                per_s=(row[8] or row[9]) / min(300.0, max(10.0, now_ms / 1000 - row[3])),
             )
             for row in rows
         ]

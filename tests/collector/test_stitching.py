@@ -260,7 +260,7 @@ any_rows = st.lists(
 @given(any_rows, st.floats(0, 10**6))
 def test_no_rows_however_broken_make_telling_a_flow_raise_or_end_in_a_circle(rows: list[SpanRow], later: float) -> None:
     material = loaded(rows)
-    groups = [GroupRow("orders", "g", "a", NOON_MS - 1000, NOON_MS, processes=True)]
+    groups = [GroupRow("orders", "g", "a", NOON_MS - 1000, NOON_MS, processes_from_ms=NOON_MS - 1000)]
     facts = Facts(now_ms=NOON_MS + later, groups=groups)
     for row in rows:
         start = find_start(material, row.context)
