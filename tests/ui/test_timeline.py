@@ -88,6 +88,40 @@ def test_an_event_that_was_not_sent_has_no_time_in_kafka() -> None:
     assert [row["word"] for row in rows if "word" in row] == ["not sent"]
 
 
+def aborted_flow() -> Flow:
+    """A send that its producer gave up when its transaction was aborted."""
+    flow = scenario.short_flow(scenario.NOT_SENT, State.NOT_SENT, Tone.FAIL, "aborted", NOW_MS)
+    [hop] = [one.model_copy(update={"state": State.ABORTED, "tone": Tone.SLOW}) for one in flow.hops]
+    events = [event.model_copy(update={"groups": [hop]}) for event in flow.events]
+    return flow.model_copy(update={"hops": [hop], "events": events})
+
+
+def test_a_send_of_an_aborted_transaction_did_not_fail_and_was_never_in_kafka() -> None:
+    timeline = make_timeline(aborted_flow())
+    assert all(row["kind"] != "kafka" for row in timeline.rows)
+    assert [(row["word"], row["tone"]) for row in timeline.rows if "word" in row] == [("aborted", Tone.SLOW)]
+    assert timeline.failed == 0
+
+
+def test_an_aborted_event_with_an_offset_was_in_kafka() -> None:
+    flow = scenario.short_flow(scenario.HEALTHY, State.ABORTED, Tone.SLOW, "aborted", NOW_MS)
+    assert "kafka" in {row["kind"] for row in make_timeline(flow).rows}
+
+
+def test_a_processing_that_was_not_seen_to_end_says_so_in_place_of_a_duration() -> None:
+    flow = scenario.short_flow(scenario.HEALTHY, State.COMPLETE, Tone.OK, "all went well", NOW_MS)
+    said = {"flowtrail.process.unfinished": "true"}
+    for took_ms, aside in ((17, None), (0.001, "not finished")):
+        spans = [
+            span.model_copy(update={"attributes": said, "duration_ms": took_ms})
+            if span.operation == "process"
+            else span
+            for span in flow.spans
+        ]
+        [row] = [row for row in make_timeline(flow.model_copy(update={"spans": spans})).rows if row.get("unfinished")]
+        assert (row["name"], row["took"], row.get("aside")) == ("process orders", "not finished", aside)
+
+
 def test_a_healthy_flow_has_no_failing_path_and_no_failure() -> None:
     flow = scenario.short_flow(scenario.HEALTHY, State.COMPLETE, Tone.OK, "all went well", NOW_MS)
     timeline = make_timeline(flow, "path")

@@ -51,7 +51,7 @@
     const width = Math.max(0, data.x1 - data.x0);
     const inside = width > 9 && !data.aside && data.kind !== "folded";
     const aside = data.open || data.x1 > 82 ? { right: `${100 - data.x0}%` } : { left: `${data.x1}%` };
-    const classes = ["wf-bar", `wf-${data.kind}`, data.tone ? `tone-${data.tone}` : "", data.open ? "open" : ""];
+    const classes = ["wf-bar", `wf-${data.kind}`, data.tone ? `tone-${data.tone}` : "", data.open ? "open" : "", data.unfinished ? "unfinished" : ""];
     return h(
       "div",
       { className: "wf-track" },

@@ -19,6 +19,10 @@ from .states import look_of
 ROWS: Final = ("path", "all", "failed")
 _KINDS: Final = {"send": "send", "receive": "poll", "process": "work", "settle": "poll"}
 _ROOTS: Final = ""
+# The tracer's word for a processing that nobody was seen to end: the span's end is none.
+_UNFINISHED: Final = "flowtrail.process.unfinished"
+# In percent of the axis: a bar that is wider has room for words.
+_WIDE: Final = 15
 
 
 class Row(TypedDict):
@@ -40,6 +44,7 @@ class Row(TypedDict):
     note: NotRequired[str]
     trace: NotRequired[str]
     open: NotRequired[bool]
+    unfinished: NotRequired[bool]
     aside: NotRequired[str]
 
 
@@ -61,6 +66,7 @@ class Item:
     attempt: int | None = None
     notes: list[str] = field(default_factory=list)
     on_path: bool = False
+    is_unfinished: bool = False
     depth: int = 0
     left_trace: bool = False
 
@@ -111,6 +117,25 @@ def kafka_id(hop: Hop) -> str:
     return f"in:{hop.id}"
 
 
+def is_unfinished(span: Span) -> bool:
+    """Whether a processing was not seen to end: how long it took is not known."""
+    return span.attributes.get(_UNFINISHED) == "true"
+
+
+def was_in_kafka(hop: Hop) -> bool:
+    """Whether the event came there at all; what is aborted before it has an offset did not."""
+    return hop.state is not State.NOT_SENT and not (hop.state is State.ABORTED and hop.coordinates.offset is None)
+
+
+def aborted_sends(flow: Flow) -> set[str]:
+    """The ids of spans whose event is aborted. Where such a send failed, it was for no reason of its own."""
+    return {
+        event.span_id
+        for event in flow.events
+        if event.span_id and any(hop.state is State.ABORTED for hop in event.groups)
+    }
+
+
 def _items(flow: Flow) -> dict[str, Item]:
     """Every row by its id; a span's is its span id."""
     sent_by = {str(e.coordinates): e.span_id for e in flow.events if e.span_id}
@@ -119,12 +144,15 @@ def _items(flow: Flow) -> dict[str, Item]:
     dead = [hop for hop in flow.hops if hop.on_failing_path and hop.state is State.DEAD_LETTERED]
     tries = {hop.id: n for n, hop in enumerate(dead, 1)}
     items = {span.span_id: _span_item(span, hops, attempts, tries) for span in flow.spans}
+    for span_id in aborted_sends(flow) & items.keys():
+        if items[span_id].state == State.NOT_SENT:
+            items[span_id].state, items[span_id].tone = State.ABORTED, look_of(State.ABORTED).tone
     if dead:
         _mark_last_send(flow.hops[flow.hops.index(dead[-1]) + 1 :], sent_by, items)
     worked = {span.hop for span in flow.spans if span.hop and span.operation == "process"}
     for hop in flow.hops:
-        if hop.state is State.NOT_SENT:
-            continue  # it never was in Kafka; its send span says why
+        if not was_in_kafka(hop):
+            continue  # its send span says why
         item = _kafka_item(hop, sent_by.get(str(hop.coordinates)), hop.id in worked)
         if item is not None:
             items[item.id] = item
@@ -185,6 +213,7 @@ def _span_item(span: Span, hops: dict[str, Hop], attempts: dict[str, int], tries
         attempt=attempt,
         notes=[span.error] if span.error else [],
         on_path=span.on_failing_path,
+        is_unfinished=is_unfinished(span),
     )
 
 
@@ -322,6 +351,10 @@ def _row(item: Item, axis: Axis) -> Row:
     if is_open:
         row["open"] = True
         row["aside"] = look_of(item.state).word if item.state else "still there"
+    elif item.is_unfinished:
+        row["unfinished"], row["took"] = True, "not finished"
+        if row["x1"] - row["x0"] < _WIDE:
+            row["aside"] = row["took"]
     elif axis.crosses_fold(item.begin_ms, end_ms):
         row["aside"] = duration(end_ms - item.begin_ms) + (" in Kafka" if item.kind == "kafka" else "")
     return row

@@ -26,7 +26,7 @@ from flowtrail.ui.components.markup import (
 from flowtrail.ui.components.plan import PlanScene
 from flowtrail.ui.components.plan import build as build_plan
 from flowtrail.ui.components.states import look_of
-from flowtrail.ui.components.timeline import ROWS, Timeline, kafka_id, make_timeline
+from flowtrail.ui.components.timeline import ROWS, Timeline, kafka_id, make_timeline, was_in_kafka
 from flowtrail.ui.source import LARGE_FLOW_SPANS, Source
 
 from .flow_panel import panel
@@ -237,7 +237,7 @@ def _hop(hop: Hop, address: Address, again: int | None) -> Component:
     if hop.processing_ms is not None:
         working = el("span", el("i", cls=f"i-{loud}"), duration(hop.processing_ms))
     waited = "still there" if hop.in_kafka_ms is None else duration(hop.in_kafka_ms)
-    in_kafka = None if hop.state is State.NOT_SENT else el("span", el("i", cls="i-kafka"), waited, title="in Kafka")
+    in_kafka = el("span", el("i", cls="i-kafka"), waited, title="in Kafka") if was_in_kafka(hop) else None
     attempt = hop.attempts[-1].number if len(hop.attempts) > 1 else again
     tries = f"attempt {attempt}" if attempt else None
     return link(

@@ -2,11 +2,11 @@
 
 from dash.development.base_component import Component
 
-from flowtrail.client import Attempt, Flow, Hop, Span, SpanEvent, SpanLink
+from flowtrail.client import Attempt, Flow, Hop, Span, SpanEvent, SpanLink, State
 from flowtrail.ui.address import Address
 from flowtrail.ui.components.format import duration
 from flowtrail.ui.components.markup import badge, copy_button, el, icon, link, moment, nothing, reference
-from flowtrail.ui.components.timeline import kafka_id
+from flowtrail.ui.components.timeline import aborted_sends, is_unfinished, kafka_id, was_in_kafka
 
 
 def panel(flow: Flow, address: Address, now_ms: float) -> Component | None:
@@ -28,7 +28,7 @@ def _span(span: Span, flow: Flow, address: Address, close: Component) -> Compone
     facts: list[tuple[str, Component | str]] = [
         ("Service", reference("service", span.service, address.to("map", select=f"service:{span.service}"))),
         ("Began", moment(span.start_ms, precise=True)),
-        ("Took", duration(span.duration_ms)),
+        ("Took", "not finished" if is_unfinished(span) else duration(span.duration_ms)),
     ]
     if span.group:
         facts.append(("Group", reference("group", span.group, address.to("lag", span.group))))
@@ -41,7 +41,7 @@ def _span(span: Span, flow: Flow, address: Address, close: Component) -> Compone
             "div",
             el("span", f"{span.operation or span.kind} span", cls="dimmed"),
             el("h2", span.name, cls="break"),
-            badge("failed") if span.is_error else None,
+            badge(State.ABORTED if span.span_id in aborted_sends(flow) else State.FAILED) if span.is_error else None,
             close,
             cls="panel-head",
         ),
@@ -66,6 +66,7 @@ def _hop(hop: Hop, flow: Flow, address: Address, now_ms: float, close: Component
         facts.append(("Key", sender.key))
     if hop.sent_ms is not None:
         facts.append(("Sent", moment(hop.sent_ms, precise=True)))
+    if hop.sent_ms is not None and was_in_kafka(hop):
         waits = duration(max(0.0, now_ms - hop.sent_ms)) if hop.in_kafka_ms is None else duration(hop.in_kafka_ms)
         facts.append(("Lies in Kafka for" if hop.in_kafka_ms is None else "Was in Kafka for", waits))
     if hop.group:
