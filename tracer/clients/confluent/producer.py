@@ -215,7 +215,8 @@ def _is_too_large(error: KafkaException) -> bool:
 def header_pairs(headers: Any) -> list[Any] | None:
     """Return headers as a list of pairs, the same object when it is one; None when the client will refuse them.
 
-    The client takes names as bytes too; as text, which it makes UTF-8 of, they are the same on the wire.
+    A name that is no text the client sends as what `str` makes of it (of bytes b'colour', quotes and all): so it is in
+    the pairs. Raises what `str` does.
     """
     if isinstance(headers, dict):
         pairs: list[Any] = list(headers.items())
@@ -223,22 +224,17 @@ def header_pairs(headers: Any) -> list[Any] | None:
         pairs = headers
     else:
         return None
-    has_bytes = False
+    is_text = True
     for pair in pairs:
         if not (isinstance(pair, tuple) and len(pair) == 2 and (pair[1] is None or isinstance(pair[1], bytes | str))):
             return None
         if not isinstance(pair[0], str):
-            if not isinstance(pair[0], bytes):
-                return None
-            has_bytes = True
-    return [(_name(name), value) for name, value in pairs] if has_bytes else pairs
+            is_text = False
+    return pairs if is_text else [(_name(name), value) for name, value in pairs]
 
 
-def _name(name: Any) -> Any:
-    """Return a header's name as text; what is no UTF-8 stays as it is, since no text would become it again."""
+def _name(name: Any) -> str:
     if isinstance(name, str):
         return name
-    try:
-        return name.decode()
-    except UnicodeDecodeError:
-        return name
+    # Unlike `str`, `repr` warns of nothing.
+    return repr(name) if type(name) is bytes else str(name)
