@@ -15,6 +15,9 @@ from .schema_ids import schema_ids
 _UNPACKING: Final = frozenset({"_unpack_records", "_consumer_record"})
 _CLIENTS: Final = ("kafka.", "aiokafka.")
 _CONFLUENTS_SERIALIZERS: Final = ("confluent_kafka.schema_registry.",)
+# Where the clients call serializers and deserializers, beside all that Confluent's do.
+_CALLING: Final = _UNPACKING | {"_serialize", "_deserialize"}
+_ERRORS: Final = (*_CLIENTS, "confluent_kafka.")
 # An exception, what it was raised from, and so on: further down it is about something else.
 _DEEPEST: Final = 5
 
@@ -30,6 +33,28 @@ def schemas_of(error: BaseException) -> tuple[str | None, str | None]:
             is_key = getattr(getattr(seen.get("ctx"), "field", None), "value", None) == "key"
             return (found, None) if is_key else (None, found)
     return None, None
+
+
+def may_hold_data(error: BaseException) -> bool:
+    """Whether a serializer or a deserializer raised this: its text often says the very key or value.
+
+    What the clients themselves say (too large, the registry knows no such schema) does not.
+    """
+    kind = type(error)
+    for each in kind.__mro__:
+        if each.__name__ == "SerializationError" and each.__module__.startswith(_ERRORS):
+            return True
+    if kind.__module__.startswith(_ERRORS):
+        return False
+    return any(
+        frame.f_code.co_name in _CALLING or str(frame.f_globals["__name__"]).startswith(_CONFLUENTS_SERIALIZERS)
+        for frame in _own_frames(error, _CLIENTS + _CONFLUENTS_SERIALIZERS)
+    )
+
+
+def may_lead_to_data(error: BaseException) -> bool:
+    """Whether it was raised from such an exception, or while one was handled: a stack trace says the texts of all."""
+    return any(map(may_hold_data, _chain(error)))
 
 
 def undeserialized(error: BaseException, client: Client) -> Received | None:
@@ -66,17 +91,24 @@ def _received(record: Any, partition: Any, client: Client) -> Received:
 
 
 def _frames(error: BaseException, modules: tuple[str, ...]) -> Iterator[FrameType]:
-    """The frames of these modules that an exception went through, and those of what it was raised from.
+    """The frames of these modules that an exception went through, and those of what it was raised from."""
+    for each in _chain(error):
+        yield from _own_frames(each, modules)
 
-    No others: to look at what is the program's own could run its code.
-    """
+
+def _own_frames(error: BaseException, modules: tuple[str, ...]) -> Iterator[FrameType]:
+    """No frames but of these modules: to look at what is the program's own could run its code."""
+    step = error.__traceback__
+    while step is not None:
+        if str(step.tb_frame.f_globals.get("__name__")).startswith(modules):
+            yield step.tb_frame
+        step = step.tb_next
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
     current: BaseException | None = error
     for _ in range(_DEEPEST):
         if current is None:
             return
-        step = current.__traceback__
-        while step is not None:
-            if str(step.tb_frame.f_globals.get("__name__")).startswith(modules):
-                yield step.tb_frame
-            step = step.tb_next
+        yield current
         current = current.__cause__ or current.__context__

@@ -23,7 +23,7 @@ from .metrics import METRICS
 from .origin import forwarded_attributes
 from .record import Client, Committed, Polled, Received, Unacknowledged
 from .schema_ids import schema_ids
-from .serde_errors import schemas_of
+from .serde_errors import may_hold_data, may_lead_to_data, schemas_of
 from .shapes import Shape, shape_of
 from .under_way import Sending, Transaction
 
@@ -415,12 +415,12 @@ def _set_error(span: Span, error: BaseException | None) -> None:
     span.set_attribute(names.ERROR_TYPE, kind)
     try:
         text = str(error)
-        seen = redacted("exception.message", text, CONFIGURATION.now)
-        if seen == text:
+        seen = None if may_hold_data(error) else redacted("exception.message", text, CONFIGURATION.now)
+        if seen == text and not may_lead_to_data(error):
             span.record_exception(error)
         else:  # the stack would say it again
-            span.record_exception(error, {"exception.message": seen or "", "exception.stacktrace": ""})
             text = seen or ""
+            span.record_exception(error, {"exception.message": text, "exception.stacktrace": ""})
     except Exception as failure:  # an exception of the program's that cannot even say what it is
         COUNTS.fail(kind, "__str__", failure)
         text = ""

@@ -3,6 +3,7 @@
 import asyncio
 import uuid
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import aiokafka
@@ -11,15 +12,17 @@ import pytest
 from confluent_kafka.error import ValueSerializationError
 from confluent_kafka.schema_registry import SchemaRegistryClient
 from confluent_kafka.schema_registry.avro import AvroDeserializer, AvroSerializer
+from confluent_kafka.schema_registry.error import SchemaRegistryError
 from confluent_kafka.schema_registry.json_schema import JSONSerializer
-from confluent_kafka.serialization import MessageField, SerializationContext
+from confluent_kafka.serialization import MessageField, SerializationContext, SerializationError
 from kafka.serializer import Deserializer, Serializer
+from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import StatusCode
 
 import flowtrail
 from flowtrail.demo.embedded_broker import KAFKA_PYTHON_OPTIONS, EmbeddedBroker
 from flowtrail.tracer import attributes as names
-from flowtrail.tracer.clients.aiokafka import AIOKafkaConsumer
+from flowtrail.tracer.clients.aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from flowtrail.tracer.clients.confluent import SerializingProducer
 from flowtrail.tracer.clients.kafka_python import KafkaConsumer, KafkaProducer
 from flowtrail.tracer.record import Client
@@ -65,6 +68,21 @@ def test_an_error_that_has_to_do_with_no_schema_names_none() -> None:
     for error in (failed.value, KeyError()):
         assert schemas_of(error) == (None, None)
         assert undeserialized(error, Client()) is None
+
+
+SECRET = "4111-1111"
+PLAIN_FUNCTIONS = pytest.mark.filterwarnings("ignore:.* does not implement:DeprecationWarning")
+
+
+def refuse(value: object) -> bytes:
+    raise ValueError(f"cannot read {value!r}")
+
+
+def told(span: ReadableSpan) -> str:
+    """All that a span says of its error."""
+    (event,) = [event for event in span.events if event.name == "exception"]
+    assert (event.attributes or {})["exception.type"] == attributes(span)[names.ERROR_TYPE]
+    return f"{span.status.description} {dict(event.attributes or {})}"
 
 
 @pytest.fixture(scope="module")
@@ -181,3 +199,82 @@ def test_so_it_is_with_aiokafka(spans: Spans, broker: EmbeddedBroker, producer: 
     assert span.status.status_code is StatusCode.ERROR
     found = attributes(span)
     assert (found[names.PARTITION], found[names.OFFSET], found[names.VALUE_SCHEMA]) == ("0", stored.offset, "1")
+
+
+@PLAIN_FUNCTIONS
+def test_what_a_deserializer_says_of_a_value_is_not_noted(spans: Spans, broker: EmbeddedBroker, topic: str) -> None:
+    make: Any = KafkaProducer
+    producer = make(bootstrap_servers=broker.bootstrap_servers, **KAFKA_PYTHON_OPTIONS)
+    producer.send(topic, SECRET.encode(), partition=0).get(TIMEOUT_S)
+    producer.close()
+    for deserialize in (refuse, int):  # Python's own functions have no frame
+        consumer = consumer_of(KafkaConsumer, broker, topic, value_deserializer=deserialize)
+        with pytest.raises(ValueError, match=SECRET):
+            consumer.poll(TIMEOUT_S * 1000)
+        consumer.close()
+    for span in spans.wait(f"process {topic}", 2):
+        assert span.status.status_code is StatusCode.ERROR
+        assert SECRET not in told(span)
+
+
+@PLAIN_FUNCTIONS
+def test_what_a_serializer_says_of_a_value_is_not_noted(spans: Spans, broker: EmbeddedBroker, topic: str) -> None:
+    make: Any = KafkaProducer
+    producer = make(bootstrap_servers=broker.bootstrap_servers, value_serializer=refuse, **KAFKA_PYTHON_OPTIONS)
+    with pytest.raises(ValueError, match=SECRET):
+        producer.send(topic, SECRET)
+    producer.close()
+    make = SerializingProducer
+    with pytest.raises(ValueSerializationError, match=SECRET):
+        make(
+            {"bootstrap.servers": broker.bootstrap_servers, "value.serializer": lambda value, _: refuse(value)}
+        ).produce(topic, value=SECRET)
+
+    async def send() -> None:
+        make: Any = AIOKafkaProducer
+        producer = make(bootstrap_servers=broker.bootstrap_servers, value_serializer=refuse)
+        await producer.start()
+        try:
+            await producer.send(topic, SECRET)
+        finally:
+            await producer.stop()
+
+    with pytest.raises(ValueError, match=SECRET):
+        asyncio.run(send())
+    for span in spans.wait(f"send {topic}", 3):
+        assert span.status.status_code is StatusCode.ERROR
+        assert SECRET not in told(span)
+
+
+def test_what_a_serializer_says_in_the_programs_hands_is_not_noted(spans: Spans) -> None:
+    registry: Any = SchemaRegistryClient.new_client({"url": "mock://"})
+    record = SimpleNamespace(topic="orders", partition=0, offset=1, key=None, value=b"", headers=[])
+    with pytest.raises(Exception, match=SECRET), flowtrail.process(record):
+        JSONSerializer(JSON, registry)({"id": [SECRET]}, SerializationContext("orders", MessageField.VALUE))
+    assert SECRET not in told(spans.one("process orders"))
+
+
+def test_an_error_that_is_raised_from_one_is_noted_without_its_stack(spans: Spans) -> None:
+    record = SimpleNamespace(topic="orders", partition=0, offset=1, key=None, value=b"", headers=[])
+
+    def look_up() -> None:
+        try:
+            raise SerializationError(f"cannot read {SECRET}")
+        except SerializationError as error:
+            raise KeyError("order") from error
+
+    with pytest.raises(KeyError, match="order"), flowtrail.process(record):
+        look_up()
+    said = told(spans.one("process orders"))
+    assert "order" in said
+    assert SECRET not in said
+
+
+@pytest.mark.parametrize("error", [ValueError("of the program"), SchemaRegistryError(404, 40401, "no such subject")])
+def test_what_others_say_is_noted_with_its_stack(spans: Spans, error: Exception) -> None:
+    record = SimpleNamespace(topic="orders", partition=0, offset=1, key=None, value=b"", headers=[])
+    with pytest.raises(type(error)), flowtrail.process(record):
+        raise error
+    said = told(spans.one("process orders"))
+    assert str(error) in said
+    assert "Traceback" in said
