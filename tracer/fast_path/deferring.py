@@ -28,6 +28,7 @@ from opentelemetry.trace.propagation import _SPAN_KEY
 from flowtrail.tracer import attributes as names
 from flowtrail.tracer import spans
 from flowtrail.tracer.export import CountingProcessor
+from flowtrail.tracer.inferred import is_stale
 from flowtrail.tracer.origin import DEAD_LETTER_TO, RETRY_TO
 from flowtrail.tracer.propagation import is_w3c
 from flowtrail.tracer.record import Client, Committed, Header, Polled, Received
@@ -230,7 +231,7 @@ def _parent(current: Context) -> SpanContext | None:
     if not isinstance(span, Span):
         return None
     found = span.get_span_context()
-    return found if found.is_valid else None
+    return found if found.is_valid and not is_stale(current) else None
 
 
 def _is_enabled(tracer: Any) -> bool:
