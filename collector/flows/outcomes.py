@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from flowtrail.collector.api.answers import State, Tone
-from flowtrail.tracer.attributes import ABORTED_OUTCOME
 
 from .deliveries import Sent, Try, caused_by, events_of
 from .facts import Facts
@@ -160,7 +159,7 @@ def _sent_again(steps: Sequence[Step]) -> None:
     """
     tries: dict[tuple[str, str, str], dict[Context | None, dict[bool, list[Sent]]]] = {}
     for sent in {id(step.sent): step.sent for step in steps}.values():
-        if sent.send is None or sent.send.is_error or sent.outcome not in (ABORTED_OUTCOME, _COMMITTED):
+        if sent.send is None or not (sent.is_aborted or (sent.outcome == _COMMITTED and _is_sent(sent))):
             continue
         one = tries.setdefault((sent.topic, sent.key, sent.send.service), {}).setdefault(sent.send.parent, {})
         one.setdefault(sent.is_aborted, []).append(sent)

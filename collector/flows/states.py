@@ -182,7 +182,7 @@ def _taken(sent: Sent, reader: Reader, tries: Sequence[Try], facts: Facts) -> Fi
         return _failed(sent, reader, ended, facts)
     assert open_try is not None
     finding = _open(sent, reader, open_try, facts)
-    if last is not None and finding.state is State.SKIPPED:
+    if last is not None and open_try.process is None and finding.state in (State.SKIPPED, State.UNKNOWN):
         return _failed(sent, reader, ended, facts)  # it went past what it had failed on
     if last is not None and finding.state is State.IN_FLIGHT:
         finding.state = State.RETRYING

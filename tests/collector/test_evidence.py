@@ -127,6 +127,16 @@ def test_an_event_that_failed_and_was_polled_again_and_committed_past_is_failed(
     assert scene.hop(order, GROUP, LATER_MS).state is State.FAILED
 
 
+def test_an_event_that_failed_and_was_polled_again_before_later_ones_were_processed_is_failed(scene: Scene) -> None:
+    world = scene.world
+    order, later = world.send("storefront", "orders"), world.send("storefront", "orders")
+    world.handled("payments", GROUP, order, error=GATEWAY)
+    world.poll("payments", GROUP, [order, later])
+    with world.process("payments", GROUP, later):
+        pass
+    assert scene.hop(order, GROUP, LATER_MS).state is State.FAILED
+
+
 def test_a_group_that_went_back_before_an_event_and_fell_silent_over_it_has_crashed(scene: Scene) -> None:
     world = scene.world
     earlier, order = world.send("storefront", "orders"), world.send("storefront", "orders")
@@ -268,6 +278,16 @@ def test_one_committed_event_settles_all_the_tries_before_it(scene: Scene) -> No
             invoice = world.send("payments", "invoices", key="81204", parent=work, outcome=outcome)
     world.handled("ledger", "ledger", invoice)
     assert scene.flow(order, LATER_MS).verdict.state is State.COMPLETE
+
+
+def test_a_record_that_was_given_up_with_its_transaction_is_settled_once_it_is_sent_again(scene: Scene) -> None:
+    world = scene.world
+    root = world.span("storefront", "checkout")
+    given_up = ("KafkaError", "_PURGE_QUEUE")
+    world.send("storefront", "orders", key="1", parent=root, outcome="aborted", error=given_up)
+    again = world.send("storefront", "orders", key="1", parent=root, outcome="committed")
+    world.handled("payments", GROUP, again)
+    assert scene.flow(again, LATER_MS).verdict.state is State.COMPLETE
 
 
 @pytest.mark.parametrize("outcome", ["unknown", ""])
