@@ -22,6 +22,7 @@ from flowtrail.tracer.clients.known import Known, give_up_unacknowledged, known_
 from flowtrail.tracer.configuration import CONFIGURATION
 from flowtrail.tracer.inferred import Inferred, _Work, is_stale
 from flowtrail.tracer.record import Client, Received
+from flowtrail.tracer.tracing import CHAIN, TRACING
 
 from .spans import Spans, attributes, link_attributes, linked, parent_id, span_id, trace_id
 
@@ -667,6 +668,11 @@ def test_what_is_left_behind_in_a_thread_is_known_as_stale_there_and_only_there(
         assert is_stale(left)
         assert not is_stale(trace.set_span_in_context(trace.INVALID_SPAN, left))
         in_thread(lambda: handed_on.append(is_stale(left)))
+        # The fast path asks; what OpenTelemetry makes itself follows the context as it is.
+        if TRACING._fast() is not None:
+            sending = CHAIN.send(Client(), "orders", None, b"value", None)
+            CHAIN.acknowledge(sending, 0, 1)
+            assert parent_id(spans.one("send orders")) is None
 
     handed_on: list[bool] = []
     in_thread(poll_and_let_another_close)
