@@ -11,7 +11,6 @@ import pytest
 from flowtrail.demo.options import FAULTS
 from tests.kafka.broker import KafkaBroker
 
-
 # A member of kafka-python's may never get to join its group (then leaving it is answered with UnknownMemberId). To the
 # broker there is no such group, and so to Flowtrail, while the shop knows of its service.
 NEVER_JOINED = "said unconsumed"
