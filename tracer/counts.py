@@ -25,11 +25,12 @@ SHUT_DOWN: Final = "shut_down"
 class Health:
     """Counts since the process started (or was forked).
 
-    `noted` spans were finished and meant for export; each is then `exported`, `dropped`, or still waiting. The three
-    stay 0 when the program set up its own tracer provider: its exporters are not ours to count.
-    `interceptor_errors` are exceptions that were kept from the host. `headers_dropped` counts records that were sent
-    without our headers, or an interceptor's, which would have made them too large. `dropped_because` divides `dropped`
-    by "queue_full", "not_exported" and "shut_down"; a reason that never was is not in it.
+    `noted` spans were finished and meant for export; each is then `exported`, `dropped`, or still waiting. Where the
+    program set up its own tracer provider these are only spans that were noted for it, and `exported` means handed
+    over to its processors: what they do with them is not ours to count. `interceptor_errors` are exceptions that were
+    kept from the host. `headers_dropped` counts records that were sent without our headers, or an interceptor's, which
+    would have made them too large. `dropped_because` divides `dropped` by "queue_full", "not_exported" and "shut_down";
+    a reason that never was is not in it.
     """
 
     noted: int = 0

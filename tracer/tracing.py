@@ -25,13 +25,14 @@ from .record import Client, Committed, Polled, Received, Unacknowledged
 from .schema_ids import schema_ids
 from .serde_errors import may_hold_data, may_lead_to_data, schemas_of
 from .shapes import Shape, shape_of
-from .under_way import Sending, Transaction
+from .under_way import Schemas, Sending, Transaction
 
 if TYPE_CHECKING:
     from .fast_path.deferring import Deferring
 
 SCOPE: Final = "flowtrail.tracer"
 _NO_SCHEMAS: Final = (None, None)
+# Bytes from here on begin with neither 00 nor 01, as those with a schema do.
 _SCHEMAS_END: Final = b"\x02"
 # The SDK cuts off links beyond its limit, by default 128 (OTEL_SPAN_LINK_COUNT_LIMIT).
 LINKS_PER_SPAN: Final = 128
@@ -40,11 +41,11 @@ MOST_HELD: Final = 4096
 # The records now being processed: what a send's headers may have been copied from. It lives in the OpenTelemetry
 # context, so that it goes wherever the program takes that.
 _RECEIVED: Final = context.create_key("flowtrail-received")
-# The API's key, and the plain name that older instrumentations set.
 _INFERRED: Final[spans.Attributes] = {names.INFERRED: True}
 _NOTHING: Final[spans.Attributes] = {}
 # The API's function is this and one call more.
 _get_current: Final = context._RUNTIME_CONTEXT.get_current
+# The API's key, and the plain name that older instrumentations set.
 _SUPPRESSED: Final = (context._SUPPRESS_INSTRUMENTATION_KEY, "suppress_instrumentation")
 
 
@@ -101,7 +102,7 @@ class Tracing:
             return
         given = sending.headers
         sending.topic = topic
-        # Nearly no payload begins with 00 or 01: that is seen without a call.
+        # Nearly no payload has a schema: that is seen without a call.
         is_plain = (
             type(value) is bytes
             and value >= _SCHEMAS_END
@@ -117,7 +118,8 @@ class Tracing:
         else:
             fast = self._plan()
         if fast is not None and fast.start_send(sending, current):
-            sending.key = key
+            # It is described later; the program may change what can be changed meanwhile.
+            sending.key = bytes(key) if type(key) is bytearray else key
             sending.is_tombstone = value is None
             sending.partition = partition
             sending.outcome = None
@@ -147,6 +149,8 @@ class Tracing:
         self, sending: Sending, partition: int | None, offset: int | None, error: BaseException | None
     ) -> None:
         deferring, span = sending.deferring, sending.span
+        if error is not None:
+            sending.schemas = _known_of_either(sending.schemas, schemas_of(error))
         if deferring is not None:
             sending.answered(partition, offset)
             if error is None:
@@ -159,8 +163,6 @@ class Tracing:
             span = deferring.begun(sending)
         elif span is not None:
             schemas = spans.schema_attributes(*(sending.schemas or _NO_SCHEMAS))
-            if error is not None:
-                schemas = spans.schema_attributes(*schemas_of(error)) | schemas
             span.set_attributes(spans.acknowledged_attributes(sending.client, partition, offset) | schemas)
         else:
             return
@@ -372,6 +374,13 @@ def _received(current: Context) -> list[SpanContext]:
         carried = headers.read(record.headers)
         found += [trace.get_current_span(carried.context).get_span_context(), *carried.others]
     return [each for each in found if each.is_valid]
+
+
+def _known_of_either(schemas: Schemas | None, others: Schemas) -> Schemas | None:
+    """The ids of key and value, the first ones where both are known; None when none is."""
+    key, value = schemas or _NO_SCHEMAS
+    found = key or others[0], value or others[1]
+    return None if found == _NO_SCHEMAS else found
 
 
 def _hold(transaction: Transaction, sent: Span | Sending) -> None:

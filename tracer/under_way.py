@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from .fast_path.deferring import Deferring
 
+# The ids of key and value, None for one that is not known.
+Schemas: TypeAlias = tuple[str | None, str | None]
 SpanEvent: TypeAlias = tuple[str, Mapping[str, Any], int]
 
 
@@ -89,7 +91,7 @@ class Sending:
         self.transaction = transaction
         self.outgoing: Outgoing | None = None
         self.span: Span | None = None
-        self.schemas: tuple[str | None, str | None] | None = None
+        self.schemas: Schemas | None = None
         self.is_answered = False
         self.deferring: Deferring | None = None
 

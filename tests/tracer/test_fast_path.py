@@ -175,6 +175,20 @@ def test_every_operation_makes_the_same_spans_on_either_path(make: Callable[...,
     assert len(found[0]) == 13
 
 
+@pytest.mark.parametrize("is_fast", [True, False])
+def test_a_key_that_the_program_changes_after_the_send_is_noted_as_it_was(
+    make: Callable[..., Made], is_fast: bool
+) -> None:
+    tracing, provider, keeping = make(is_fast=is_fast)
+    key = bytearray(b"key-A")
+    chain = Chain(last=tracing)
+    sending = chain.send(CLIENT, "orders", key, b"value", None)
+    key[:] = b"key-B"
+    chain.acknowledge(sending, 0, 1)
+    provider.force_flush()
+    assert (keeping.ended[0].attributes or {})[names.KEY] == "key-A"
+
+
 def test_a_send_is_given_the_same_headers_on_either_path(make: Callable[..., Made]) -> None:
     fast, ordinary = (make(is_fast=is_fast)[0] for is_fast in (True, False))
     for headers in (None, [], [("colour", b"red")], [("traceparent", b"nonsense")]):

@@ -28,7 +28,7 @@ from flowtrail.tracer.clients.kafka_python import KafkaConsumer, KafkaProducer
 from flowtrail.tracer.record import Client
 from flowtrail.tracer.serde_errors import schemas_of, undeserialized
 
-from .spans import Spans, attributes, linked, span_id
+from .spans import LaterSpans, Spans, attributes, linked, span_id
 
 TIMEOUT_S = 20
 AVRO = '{"type": "record", "name": "Order", "fields": [{"name": "id", "type": "string"}]}'
@@ -91,9 +91,9 @@ def broker() -> Iterator[EmbeddedBroker]:
         yield broker
 
 
-@pytest.fixture
-def spans() -> Spans:
-    spans = Spans()
+@pytest.fixture(params=[Spans, LaterSpans], ids=["at once", "later"])
+def spans(request: pytest.FixtureRequest) -> Spans:
+    spans: Spans = request.param()
     flowtrail.set_up(tracer_provider=spans.provider)
     return spans
 

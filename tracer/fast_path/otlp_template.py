@@ -141,19 +141,13 @@ def _sent(sending: Sending) -> bytes:
         sending.described()
         return _span(sending)
     client, topic = sending.client, sending.topic
-    encoded = _head(sending, client.shapes.get((SEND[0], topic)) or shape_of(SEND, client, topic))
+    parts = [_head(sending, client.shapes.get((SEND[0], topic)) or shape_of(SEND, client, topic))]
     if sending.partition is not None:
-        encoded += partition_attribute(0x4A, sending.partition)
-    key = sending.key
-    if type(key) is bytes and CONFIGURATION.now.captures_keys_as_they_are and len(key) < SHORT and key.isascii():
-        encoded += short_attribute(0x4A, KEY, key)  # as `_add_key` has it, without a call
-    elif key is not None:
-        parts: list[bytes] = []
-        _add_key(parts, 0x4A, key)
-        encoded += b"".join(parts)
+        parts.append(partition_attribute(0x4A, sending.partition))
+    _add_key(parts, 0x4A, sending.key)
     if sending.offset is not None:
-        encoded += int_attribute(0x4A, OFFSET, sending.offset)
-    return encoded
+        parts.append(int_attribute(0x4A, OFFSET, sending.offset))
+    return b"".join(parts)
 
 
 def _processed(span: DeferredProcess) -> bytes | None:
