@@ -21,6 +21,7 @@ from kafka import KafkaConsumer, KafkaProducer
 from opentelemetry import trace
 
 logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s %(message)s")
+logging.getLogger("kafka").setLevel(logging.ERROR)  # it warns of its own, of a topic that it has not yet heard of, say
 flowtrail.instrument(service="payments")
 options = {{"bootstrap_servers": sys.argv[1], **{KAFKA_PYTHON_OPTIONS!r}}}
 with KafkaProducer(**options) as producer:
