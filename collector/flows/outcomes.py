@@ -15,9 +15,10 @@ from flowtrail.collector.api.answers import State, Tone
 
 from .deliveries import Sent, Try, caused_by, events_of
 from .facts import Facts
+from .findings import Finding
 from .past import DEAD_LETTER, RETRY
 from .rows import Context, Place
-from .states import Finding, judge
+from .states import judge
 from .stitching import Trail
 from .wording import clipped, counted, listed
 
