@@ -111,7 +111,7 @@ class CountingProcessor(SpanProcessor):
         self._counts.drop(left, SHUT_DOWN)
         self._exporter.shutdown()
         self._drain.join(GIVE_UP_TIMEOUT_S)
-        self._settle(is_sent=False)
+        self._settle(0)
         self._report()
         self._hush.remove()
 
@@ -143,25 +143,25 @@ class CountingProcessor(SpanProcessor):
         self._in_hand.append(spans)
         try:
             if self._export_template is not None and deferring is not None:
-                is_sent = self._export_template(encoded, deferring, ready)
+                sent = self._export_template(encoded, deferring, ready)
             else:
-                is_sent = self._exporter.export(ready) is SpanExportResult.SUCCESS
+                sent = spans if self._exporter.export(ready) is SpanExportResult.SUCCESS else 0
         except Exception as error:
-            is_sent = False
+            sent = 0
             self._hush.last = f"{type(error).__name__}: {error}"
-        self._settle(is_sent=is_sent)
+        self._settle(sent)
 
-    def _settle(self, *, is_sent: bool) -> None:
+    def _settle(self, sent: int) -> None:
         """Count the batch in hand, once: a shutdown that ran out of time may have counted it as dropped already."""
         try:
             spans = self._in_hand.pop()
         except IndexError:
             return
-        if is_sent:
-            self._counts.export(spans)
+        self._counts.export(sent)
+        if sent == spans:
             self._hush.last = ""
         else:
-            self._counts.drop(spans, NOT_EXPORTED)
+            self._counts.drop(spans - sent, NOT_EXPORTED)
             self._report()
 
     def _report(self) -> None:

@@ -152,7 +152,7 @@ def _otlp_exporter() -> "SpanExporter":
         "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", _variable("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")
     )
     if protocol == "grpc":
-        from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as GrpcExporter
+        from .fast_path.otlp_grpc import GrpcExporter
 
         return GrpcExporter()
     if protocol != "http/protobuf":

@@ -52,8 +52,8 @@ from .sdk_span import Described, Noted
 if TYPE_CHECKING:
     from .deferring import Deferring
 
-# Sends encoded notes and ready spans; says whether that went well.
-Send: TypeAlias = Callable[[Sequence[bytes], "Deferring", Sequence[ReadableSpan]], bool]
+# Sends encoded notes and ready spans; says how many spans went.
+Send: TypeAlias = Callable[[Sequence[bytes], "Deferring", Sequence[ReadableSpan]], int]
 
 # opentelemetry.proto.trace.v1.Span.SpanKind
 _KINDS: Final = {
@@ -79,24 +79,26 @@ _LINK_FLAGS_REMOTE: Final = b"\x35\x00\x03\x00\x00"
 
 
 def template_of(exporter: Any) -> Send | None:
-    """Return what sends notes, and the SDK's own spans beside them, through an OTLP/HTTP exporter in one request.
+    """Return what sends notes, and the SDK's own spans beside them, through an OTLP exporter.
 
-    None for any other exporter, and for one whose inside is not as it is known here.
+    That is the stock one over HTTP, in one request, or ours over gRPC. None for any other, and for one whose inside is
+    not as it is known here.
     """
     if type(exporter) is not OTLPSpanExporter:
-        return None
+        # Asked for by name: the one over gRPC imports a library that most programs do not need.
+        return exporter.export_noted if getattr(exporter, "takes_bytes", False) else None
     client: Any = getattr(exporter, "_client", None)
     if not callable(getattr(client, "export", None)):
         return None
 
-    def send(encoded: Sequence[bytes], deferring: "Deferring", ready: Sequence[ReadableSpan]) -> bool:
+    def send(encoded: Sequence[bytes], deferring: "Deferring", ready: Sequence[ReadableSpan]) -> int:
         if getattr(exporter, "_shutdown", False):
-            return False
+            return 0
         # Requests one after the other are one request: repeated fields add up.
         data = request(encoded, deferring.resource, deferring.scope)
         if ready:
             data += encode_spans(ready).SerializePartialToString()
-        return bool(client.export(data).success)
+        return len(encoded) + len(ready) if client.export(data).success else 0
 
     return send
 
