@@ -74,12 +74,11 @@ class Shop:
         }
 
     def subscribe(self, consumer: KafkaConsumer, *topics: str) -> None:
-        """Subscribe to the shop's topics of these names."""
-        names = [self._prefix + topic for topic in topics]
-        for name in names:
-            # A group that is joined before the topics are known assigns none of them, and kafka-python stays with that.
-            consumer.partitions_for_topic(name)
-        consumer.subscribe(names, listener=_Joined(self.diary))
+        """Subscribe to the shop's topics of these names, which are on the broker already."""
+        consumer.subscribe([self._prefix + topic for topic in topics], listener=_Joined(self.diary))
+        # What kafka-python learns of its topics only after it joined makes it join a second time, and when a poll's
+        # time is over during that, it never gets to the end of it (docs/kafka-clients.md): let it know them before.
+        consumer.topics()
 
     def topic_of(self, record: Any) -> str:
         """Return the shop's name for the topic that a record came from."""
