@@ -164,7 +164,7 @@ class DrivenConsumer(ABC):
         on_assigned: Callable[[list[Place]], None] | None = None,
         on_revoked: Callable[[list[Place]], None] | None = None,
     ) -> None:
-        """Join the group, with a rebalance listener when a callback is given."""
+        """Join the group, with a rebalance listener when a callback is given. The topic is on the broker already."""
 
     @abstractmethod
     def poll(self, timeout_ms: int = 200) -> list[Any]:
