@@ -1,7 +1,8 @@
-"""What did not run is said aloud; in CI (the environment has CI=true) it is a failure."""
+"""What did not run is said aloud; in CI (the environment has CI=true) it is a failure. And what all tests share."""
 
+import logging
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 
 import hypothesis
 import pytest
@@ -12,6 +13,9 @@ from tests.kafka.broker import HOW_TO_GET
 hypothesis.settings.register_profile("flowtrail", deadline=None)
 hypothesis.settings.load_profile("flowtrail")
 
+# Their lines come when the machine is slow, of a topic that they have not yet heard of, say.
+KAFKA_LIBRARIES = frozenset({"kafka", "aiokafka"})
+
 IN_CI = os.environ.get("CI", "").lower() in {"1", "true"}
 
 # Suites that need something that pip does not install, by their marker.
@@ -19,6 +23,18 @@ HOW_TO_RUN = {
     "kafka": HOW_TO_GET,
     "browser": "Browser tests need Chromium: `apt-get install chromium` on Debian, `brew install chromium` on macOS",
 }
+
+
+def _is_not_of_a_kafka_library(record: logging.LogRecord) -> bool:
+    return record.name.partition(".")[0] not in KAFKA_LIBRARIES
+
+
+@pytest.fixture
+def caplog(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
+    """What is logged, without what the Kafka libraries log of themselves: that is no test's matter."""
+    caplog.handler.addFilter(_is_not_of_a_kafka_library)
+    yield caplog
+    caplog.handler.removeFilter(_is_not_of_a_kafka_library)
 
 
 def _refuse_skip(report: pytest.TestReport | pytest.CollectReport) -> None:
