@@ -64,9 +64,13 @@ LAST_ERROR_TYPE: Final = "flowtrail.last_error.type"
 # "retry" or "dead_letter": by Flowtrail's own `retry_to` and `dead_letter_to`, so it is known and not guessed.
 FORWARDED: Final = "flowtrail.forwarded"
 
+# On the `close` span of a producer: how many sends had no answer when it returned (an int, also 0). Each of their
+# records is stored, or it is not.
+UNANSWERED: Final = "flowtrail.close.unanswered"
+
 # On `poll` spans, events at the time when they happened: what befell the consumer since the last poll that returned
-# records. A seek tells topic, partition and offset, or where to (SEEK_TO); partitions that were assigned, revoked or
-# lost are lists, TOPIC and PARTITION side by side.
+# records; on its `close` span, what befell it since, or while it closed. A seek tells topic, partition and offset, or
+# where to (SEEK_TO); partitions that were assigned, revoked or lost are lists, TOPIC and PARTITION side by side.
 SEEK_EVENT: Final = "seek"
 SEEK_TO: Final = "flowtrail.seek.to"  # "beginning" or "end"
 ASSIGN_EVENT: Final = "assign"
@@ -79,3 +83,5 @@ POLL: Final = ("poll", "receive")
 PROCESS: Final = ("process", "process")
 COMMIT: Final = ("commit", "settle")
 TRANSACTION: Final = ("transaction", "settle")
+# No type of the conventions fits: these are about no message.
+CLOSE: Final = ("close", "")

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from typing import Any, Final, Protocol
 
 from .counts import COUNTS
-from .record import Acknowledged, Client, Committed, Header, Outgoing, Polled
+from .record import Acknowledged, Client, Closed, Committed, Header, Outgoing, Polled
 from .under_way import Sending, Transaction
 
 # How a transaction can end.
@@ -67,6 +67,8 @@ class Last(Protocol):
     def polled(self, polled: Polled) -> None: ...
 
     def committed(self, committed: Committed) -> None: ...
+
+    def closed(self, closed: Closed) -> None: ...
 
     def begin_transaction(self, transaction: Transaction) -> None: ...
 
@@ -171,6 +173,11 @@ class Chain:
             _run(interceptor, "on_commit", committed)
         if self._last is not None:
             _run(self._last, "committed", committed)
+
+    def close(self, closed: Closed) -> None:
+        """Tell of a client's end: once, and after everything else of it."""
+        if self._last is not None:
+            _run(self._last, "closed", closed)
 
     def begin_transaction(self, client: Client, transactional_id: str | None) -> Transaction:
         """Begin a transaction: give what is returned to every `send` in it, then to `end_transaction`."""

@@ -16,7 +16,7 @@ from .configuration import CONFIGURATION
 from .counts import COUNTS
 from .interceptor import Last
 from .metrics import METRICS
-from .record import Committed, Polled, Unacknowledged
+from .record import Closed, Committed, Polled, Unacknowledged
 from .shapes import shape_of
 from .tracing import CHAIN, is_suppressed
 from .under_way import Sending, Transaction
@@ -100,6 +100,9 @@ class Measuring:
                 0,
                 None if committed.error is None else spans.error_type(committed.error),
             )
+
+    def closed(self, closed: Closed) -> None:
+        self._last.closed(closed)
 
     def begin_transaction(self, transaction: Transaction) -> None:
         self._last.begin_transaction(transaction)

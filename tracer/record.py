@@ -109,6 +109,20 @@ class Polled(NamedTuple):
     events: Sequence[Event] = ()
 
 
+class Closed(NamedTuple):
+    """The end of a client: its close returned, or raised `error`. `started_ns` is when it was called, since the epoch.
+
+    `events` happened to a consumer since the last poll that returned records. `unanswered` counts a producer's sends
+    that have no answer now; None for a consumer.
+    """
+
+    client: Client
+    started_ns: int
+    events: Sequence[Event] = ()
+    unanswered: int | None = None
+    error: BaseException | None = None
+
+
 class Committed(NamedTuple):
     """Positions that a group committed, or tried to: for each (topic, partition) the next offset to read.
 

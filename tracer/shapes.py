@@ -14,6 +14,8 @@ _KINDS: Final = {
     names.PROCESS: SpanKind.CONSUMER,
     names.COMMIT: SpanKind.CLIENT,
     names.TRANSACTION: SpanKind.CLIENT,
+    # Of the conventions, none; but it is a request, for which the program waits: to leave the group, to take the rest.
+    names.CLOSE: SpanKind.CLIENT,
 }
 # A program that makes up topic names without end must not make us remember them all.
 _MOST_SHAPES: Final = 1000

@@ -12,7 +12,7 @@ from . import attributes as names
 from .capture import captured_headers, captured_key
 from .configuration import CONFIGURATION
 from .origin import origin_attributes
-from .record import Client, Committed, Header, Received
+from .record import Client, Closed, Committed, Header, Received
 from .traceparent import read_spans
 
 Attributes: TypeAlias = dict[str, str | int | bool | Sequence[str]]
@@ -23,8 +23,9 @@ def operation_attributes(operation: tuple[str, str], client: Client, topic: str 
     found: Attributes = {
         names.SYSTEM: "kafka",
         names.OPERATION_NAME: operation[0],
-        names.OPERATION_TYPE: operation[1],
     }
+    if operation[1]:
+        found[names.OPERATION_TYPE] = operation[1]
     known = {
         names.TOPIC: topic,
         names.CLIENT_ID: client.client_id,
@@ -106,6 +107,11 @@ def consumed_attributes(records: Sequence[Received], *, count: int | None = None
     if count is not None:
         found[names.MESSAGE_COUNT] = count
     return found
+
+
+def closed_attributes(closed: Closed) -> Attributes:
+    """What a close's span says beside its client."""
+    return {} if closed.unanswered is None else {names.UNANSWERED: closed.unanswered}
 
 
 def committed_attributes(committed: Committed) -> Attributes:

@@ -21,7 +21,7 @@ from .counts import COUNTS
 from .interceptor import Chain
 from .metrics import METRICS
 from .origin import forwarded_attributes
-from .record import Client, Committed, Polled, Received, Unacknowledged
+from .record import Client, Closed, Committed, Polled, Received, Unacknowledged
 from .schema_ids import schema_ids
 from .serde_errors import may_hold_data, may_lead_to_data, schemas_of
 from .shapes import Shape, shape_of
@@ -196,7 +196,7 @@ class Tracing:
             _set_error(span, error)
             span.end()
 
-    # Polls and commits
+    # Polls, commits and the end
 
     def polled(self, polled: Polled) -> None:
         current = context.get_current()
@@ -243,6 +243,19 @@ class Tracing:
             for attributes in spans.committed_events(committed):
                 span.add_event(names.COMMIT_EVENT, attributes)
             _set_error(span, committed.error)
+        finally:
+            span.end()
+
+    def closed(self, closed: Closed) -> None:
+        if is_suppressed():
+            return
+        span = self._start(
+            shape_of(names.CLOSE, closed.client, None), spans.closed_attributes(closed), start_time=closed.started_ns
+        )
+        try:
+            for event in closed.events:
+                span.add_event(event.name, event.attributes, event.at_ns)
+            _set_error(span, closed.error)
         finally:
             span.end()
 

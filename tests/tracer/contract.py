@@ -945,6 +945,70 @@ class TracedClientContract(Contract):
         ((name, said),) = _events(spans.wait(f"poll {topic}", 2)[1])
         assert (name, said[names.SEEK_TO]) == (names.SEEK_EVENT, "beginning")
 
+    # The end
+
+    def test_the_close_of_a_producer_is_a_span_that_says_how_many_sends_were_left_unanswered(
+        self, traced: Traced, spans: Spans, topic: str, broker: Broker
+    ) -> None:
+        producer = traced.producer(client_id="till-4")
+        producer.send(topic, b"value", partition=0)
+        producer.close()
+        span = spans.one("close")
+        host, port = broker.bootstrap_servers.split(",")[0].rsplit(":", 1)
+        found = attributes(span)
+        assert bool(found.pop(names.CLUSTER_ID, None)) == (Ability.CLUSTER_ID in traced.driver.can)
+        assert found == {
+            names.SYSTEM: "kafka",
+            names.OPERATION_NAME: "close",
+            names.CLIENT_ID: "till-4",
+            names.SERVER_ADDRESS: host,
+            names.SERVER_PORT: int(port),
+            names.UNANSWERED: 0,
+        }
+        assert (span.kind, span.status.status_code) == (SpanKind.CLIENT, StatusCode.UNSET)
+        assert spans.settled() == [f"send {topic}", "close"]
+
+    def test_the_close_of_a_consumer_is_a_span_that_names_its_group_and_no_type_of_operation(
+        self, traced: Traced, spans: Spans, producer: DrivenProducer, topic: str
+    ) -> None:
+        producer.send(topic, b"value", partition=0)
+        consumer = traced.consumer(topic, group=f"{topic}-group", client_id="picker-1")
+        traced.polled(consumer)
+        consumer.close()
+        span = spans.one("close")
+        found = attributes(span)
+        assert (found[names.OPERATION_NAME], found[names.CLIENT_ID]) == ("close", "picker-1")
+        assert found[names.GROUP] == f"{topic}-group"
+        assert found.keys().isdisjoint({names.OPERATION_TYPE, names.TOPIC, names.UNANSWERED})
+        assert (span.kind, span.parent, _events(span)) == (SpanKind.CLIENT, None, [])
+
+    def test_a_close_is_a_child_of_the_current_span_and_of_no_work_on_a_record(
+        self, traced: Traced, spans: Spans, producer: DrivenProducer, topic: str
+    ) -> None:
+        producer.send(topic, b"value", partition=0)
+        consumer = traced.consumer(topic)
+        with spans.provider.get_tracer("shop").start_as_current_span("shutdown"):
+            consumer.each(1, lambda record: None, comes_back=False)
+            consumer.close()
+        assert parent_id(spans.one("close")) == span_id(spans.one("shutdown"))
+
+    def test_a_client_that_is_closed_again_makes_no_span_again(self, traced: Traced, spans: Spans, topic: str) -> None:
+        producer, consumer = traced.producer(), traced.consumer(topic)
+        for client in (producer, consumer, producer, consumer):
+            client.close()
+        assert spans.settled() == ["close", "close"]
+
+    def test_a_seek_that_no_poll_followed_is_an_event_of_the_close(
+        self, traced: Traced, spans: Spans, producer: DrivenProducer, topic: str
+    ) -> None:
+        producer.send(topic, b"value", partition=0)
+        consumer = traced.consumer(topic)
+        traced.polled(consumer)
+        consumer.seek(Place(topic, 0), 0)
+        consumer.close()
+        said = {names.TOPIC: topic, names.PARTITION: "0", names.OFFSET: 0}
+        assert _events(spans.one("close")) == [(names.SEEK_EVENT, said)]
+
     # Transactions
 
     @needs(Ability.TRANSACTIONS)
@@ -1189,6 +1253,21 @@ class TracedGroupContract(Contract):
             self._send_to_all(producer, topic)
             group.wait_until(lambda: len(first.offsets) + len(second.offsets) == 12, "one member polled again")
             assert shared <= set(_partitions(spans, names.ASSIGN_EVENT, first)[4:])
+
+    def test_a_member_that_leaves_tells_with_its_close_what_it_had(
+        self, traced: Traced, spans: Spans, producer: DrivenProducer, topic: str, new_protocol: bool
+    ) -> None:
+        self._send_to_all(producer, topic)
+        with _Group(traced, topic, new_protocol) as group:
+            member = group.join()
+            group.wait_until(lambda: len(member.offsets) == 4, "one member has all")
+            member.leave()
+            span = spans.one("close")
+            ((name, said),) = _events(span)
+            assert (name, sorted(said[names.PARTITION])) == (names.REVOKE_EVENT, ["0", "1", "2", "3"])
+            assert {attributes(poll)[names.MEMBER_ID] for poll in _polls(spans, member)} == {
+                attributes(span)[names.MEMBER_ID]
+            }
 
     def test_each_record_is_on_one_poll_of_the_member_that_has_its_partition(
         self, traced: Traced, spans: Spans, producer: DrivenProducer, topic: str, new_protocol: bool

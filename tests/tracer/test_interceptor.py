@@ -7,7 +7,7 @@ import pytest
 
 from flowtrail.tracer.counts import Counts
 from flowtrail.tracer.interceptor import Chain, Interceptor
-from flowtrail.tracer.record import Acknowledged, Client, Committed, Header, Outgoing, Polled
+from flowtrail.tracer.record import Acknowledged, Client, Closed, Committed, Header, Outgoing, Polled
 from flowtrail.tracer.under_way import Sending, Transaction
 
 
@@ -28,6 +28,8 @@ class Tracing:
     def polled(self, polled: Polled) -> None: ...
 
     def committed(self, committed: Committed) -> None: ...
+
+    def closed(self, closed: Closed) -> None: ...
 
     def begin_transaction(self, transaction: Transaction) -> None: ...
 

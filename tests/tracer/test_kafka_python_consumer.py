@@ -396,4 +396,4 @@ def test_a_consumer_that_was_made_before_instrument_is_traced_whole(broker: Embe
         consumer.close()
     finally:
         flowtrail.uninstrument()
-    assert sorted(spans.names()) == [f"commit {topic}", f"poll {topic}", f"process {topic}"]
+    assert sorted(spans.names()) == ["close", f"commit {topic}", f"poll {topic}", f"process {topic}"]

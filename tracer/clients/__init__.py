@@ -7,7 +7,8 @@
     switch.py            whether those do anything
     lighter_headers.py   what to send when our headers make a record too large
     consumer_record.py   kafka-python's and aiokafka's records, read; message.py: confluent-kafka's
-    consumer_events.py   seeks and rebalances, until the next poll's span takes them
+    consumer_events.py   seeks and rebalances, until the next poll's span takes them, or the client's end
+    closing.py           the close of a client, as a span
     undeserialized.py    records that the client's own deserializer refused
 
 A folder imports its library; nothing beside the folders does. Folders do not import each other. Whatever a library

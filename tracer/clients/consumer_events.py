@@ -2,15 +2,11 @@
 
 import time
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import Any
 
 from flowtrail.tracer import attributes as names
 from flowtrail.tracer.clients.known import Known
 from flowtrail.tracer.record import Event
-
-# As many events as the SDK keeps on a span (OTEL_SPAN_EVENT_COUNT_LIMIT): a consumer that gets no records, but seeks
-# again and again, does not grow by it.
-MOST_EVENTS: Final = 128
 
 
 def note_seek(known: Known, place: Any, offset: int) -> None:
@@ -41,4 +37,3 @@ def _note_places(known: Known, name: str, places: Iterable[Any], more: dict[str,
 
 def _note(known: Known, name: str, attributes: dict[str, Any]) -> None:
     known.events.append(Event(name, attributes, time.time_ns()))
-    del known.events[:-MOST_EVENTS]

@@ -3,8 +3,9 @@
 import os
 import weakref
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Callable, Iterable
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from flowtrail.tracer.counts import COUNTS
 from flowtrail.tracer.inferred import Inferred
@@ -13,6 +14,10 @@ from flowtrail.tracer.measuring import measure
 from flowtrail.tracer.record import Client, Event, Unacknowledged
 from flowtrail.tracer.tracing import CHAIN
 from flowtrail.tracer.under_way import Sending, Transaction
+
+# As many events as the SDK keeps on a span (OTEL_SPAN_EVENT_COUNT_LIMIT): a consumer that gets no records, but seeks
+# again and again, does not grow by it.
+MOST_EVENTS: Final = 128
 
 
 class Known(ABC):
@@ -25,8 +30,10 @@ class Known(ABC):
     def __init__(self) -> None:
         self.unanswered: set[Sending] = set()
         self.transaction: Transaction | None = None
-        # What happened to a consumer since the last poll that returned records.
-        self.events: list[Event] = []
+        # What happened to a consumer since the last poll that returned records. Threads come and go here at once.
+        self.events: deque[Event] = deque(maxlen=MOST_EVENTS)
+        # Nothing more is to be told of its close.
+        self.is_closed = False
         # What the program does with a consumer's records, as far as it does not say so itself.
         self.inferred = Inferred()
 
@@ -54,19 +61,26 @@ class Known(ABC):
             self.transaction = None
         CHAIN.end_transaction(transaction, outcome, error)
 
-    def give_up(self, outcome: str = UNKNOWN) -> None:
-        """End every send that has no answer: there will be none, or nobody will see it.
+    def give_up(self, outcome: str = UNKNOWN) -> int:
+        """End every send that has no answer, and return how many: there will be none, or nobody will see it.
 
         Then the open transaction, with an outcome that is known for another reason.
         """
-        for sending in list(self.unanswered):
+        unanswered = list(self.unanswered)
+        for sending in unanswered:
             self.answer(sending, error=Unacknowledged("no answer before the producer closed"))
         if self.transaction is not None:
             self.end_transaction(self.transaction, outcome)
+        return len(unanswered)
 
     def take_events(self) -> list[Event]:
         """Return the events since the last call."""
-        events, self.events = self.events, []
+        waiting, events = self.events, []
+        while waiting:
+            try:
+                events.append(waiting.popleft())
+            except IndexError:  # another thread had the last one
+                break
         return events
 
 
@@ -109,6 +123,7 @@ def give_up_unacknowledged() -> None:
     """End, with what is known, every send of this process that was not answered: the process is about to exit."""
     for known in everyone():
         try:
+            known.is_closed = True  # a client that is closed later still comes too late for the exporter
             known.give_up()
             known.inferred.let_go()
         except Exception as error:
@@ -121,6 +136,7 @@ def _forget_parents() -> None:
         known.unanswered.clear()
         known.inferred.forget()
         known.transaction = None
+        known.events.clear()
 
 
 os.register_at_fork(after_in_child=_forget_parents)

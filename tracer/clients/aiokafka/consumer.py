@@ -11,7 +11,9 @@ from typing import Any
 
 import aiokafka
 
-from flowtrail.tracer.clients.consumer_events import note_seek, note_seek_to
+from flowtrail.tracer import attributes as names
+from flowtrail.tracer.clients.closing import Closing
+from flowtrail.tracer.clients.consumer_events import note_rebalance, note_seek, note_seek_to
 from flowtrail.tracer.clients.known import is_known
 from flowtrail.tracer.clients.undeserialized import tell_undeserialized
 from flowtrail.tracer.counts import COUNTS
@@ -172,15 +174,20 @@ async def seek_to_committed(original: Callable[..., Awaitable[Any]], consumer: A
 
 
 async def stop(original: Callable[..., Awaitable[Any]], consumer: Any) -> Any:
-    """Await the original `stop`, which may commit.
+    """Await the original `stop`, which may commit, and leaves the group.
 
     Another task that still works on a record will come back for the next one, and be told that there is none.
     """
-    try:
-        return await original()
-    finally:
+    known = known_or_none(consumer) if is_known(consumer) else None
+    with Closing(WHERE, None if getattr(consumer, "_closed", False) else known):
         try:
-            if is_known(consumer) and not known_of(consumer).may_come_back():
-                known_of(consumer).inferred.let_go()
-        except Exception as error:
-            COUNTS.fail(WHERE, "stop", error)
+            return await original()
+        finally:
+            try:
+                if known is not None:
+                    gone, known.assigned = known.assigned, frozenset()
+                    note_rebalance(known, names.REVOKE_EVENT, gone)
+                    if not known.may_come_back():
+                        known.inferred.let_go()
+            except Exception as error:
+                COUNTS.fail(WHERE, "stop", error)

@@ -7,6 +7,7 @@ from typing import Any
 import aiokafka
 from aiokafka.errors import MessageSizeTooLargeError
 
+from flowtrail.tracer.clients.closing import Closing
 from flowtrail.tracer.clients.known import is_known
 from flowtrail.tracer.clients.lighter_headers import lighter_headers
 from flowtrail.tracer.counts import COUNTS
@@ -123,14 +124,16 @@ async def send(
 
 async def stop(original: Callable[..., Awaitable[Any]], producer: Any) -> Any:
     """Await the original `stop`, which flushes; what is unanswered after it will not be answered any more."""
-    try:
-        return await original()
-    finally:
+    known = known_or_none(producer) if is_known(producer) else None
+    with Closing(WHERE, None if getattr(producer, "_closed", False) else known) as closing:
         try:
-            if is_known(producer):
-                known_of(producer).give_up(outcome_at_stop(producer))
-        except Exception as error:
-            COUNTS.fail(WHERE, "stop", error)
+            return await original()
+        finally:
+            try:
+                if known is not None:
+                    closing.unanswered = known.give_up(outcome_at_stop(producer))
+            except Exception as error:
+                COUNTS.fail(WHERE, "stop", error)
 
 
 async def _send_lighter(

@@ -17,6 +17,7 @@ try:
 except ImportError:  # an older version
     aio = None  # type: ignore[assignment]
 
+from flowtrail.tracer.clients.closing import Closing
 from flowtrail.tracer.clients.known import known_of
 from flowtrail.tracer.clients.message import client_of_message, read_message
 from flowtrail.tracer.clients.methods import Replacement
@@ -86,6 +87,27 @@ def replace_consume(original: Callable[..., Any], switch: Switch) -> Callable[..
         return messages
 
     return consume
+
+
+def replace_close(original: Callable[..., Any], switch: Switch) -> Callable[..., Any]:
+    """The producer inside is never closed by name: its end is this one's."""
+
+    async def close(self, /, *arguments, **options):  # type: ignore[no-untyped-def]
+        known = _driven(getattr(self, "_producer", None)) if switch.is_on else None
+        with Closing(WHERE, known) as closing:
+            is_closed = False
+            try:
+                answer = await original(self, *arguments, **options)
+                is_closed = True
+            finally:
+                try:
+                    if known is not None:
+                        closing.unanswered = known.give_up() if is_closed else len(known.unanswered)
+                except Exception as error:
+                    COUNTS.fail(WHERE, "AIOProducer.close", error)
+            return answer
+
+    return close
 
 
 def _begin(
@@ -190,6 +212,7 @@ def replacements() -> tuple[Replacement, ...]:
     wanted: tuple[Replacement, ...] = (
         (aio.AIOProducer, "produce", replace_produce),
         (aio.AIOProducer, "_call", replace_call),
+        (aio.AIOProducer, "close", replace_close),
         (aio.AIOConsumer, "poll", replace_poll),
         (aio.AIOConsumer, "consume", replace_consume),
         (aio.AIOConsumer, "_call", replace_call),

@@ -7,6 +7,7 @@ from typing import Any, Final
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_END
 
 from flowtrail.tracer import attributes as names
+from flowtrail.tracer.clients.closing import Closing
 from flowtrail.tracer.clients.consumer_events import note_rebalance, note_seek, note_seek_to
 from flowtrail.tracer.clients.known import is_known, known_of
 from flowtrail.tracer.clients.message import read_message, read_record_of, remember
@@ -125,14 +126,13 @@ def close_consumer(
     consumer: Any, original: Callable[..., Any], arguments: tuple[Any, ...], options: dict[str, Any]
 ) -> Any:
     """Call the original, which may commit; nobody comes back for another record after it."""
-    try:
-        return original(consumer, *arguments, **options)
-    finally:
+    known = known_of(consumer, Known) if is_known(consumer) else None
+    with Closing(WHERE, known):
         try:
-            if is_known(consumer):
-                known_of(consumer, Known).inferred.let_go()
-        except Exception as error:
-            COUNTS.fail(WHERE, "close", error)
+            return original(consumer, *arguments, **options)
+        finally:
+            if known is not None:
+                known.inferred.let_go()
 
 
 def _note_seek(known: Known, place: Any) -> None:

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from confluent_kafka import KafkaError, KafkaException, cimpl
 
+from flowtrail.tracer.clients.closing import Closing
 from flowtrail.tracer.clients.known import is_known, known_of
 from flowtrail.tracer.clients.lighter_headers import lighter_headers
 from flowtrail.tracer.clients.switch import Switch
@@ -179,13 +180,19 @@ class _Failed:
 
 def _close(producer: Any, original: Callable[..., Any], arguments: tuple[Any, ...], options: dict[str, Any]) -> Any:
     """Call the original; after it, what is unanswered will not be answered any more."""
-    closed = original(producer, *arguments, **options)
-    try:
-        if is_known(producer):
-            known_of(producer, Known).give_up()
-    except Exception as error:
-        COUNTS.fail(WHERE, "close", error)
-    return closed
+    known = known_of(producer, Known) if is_known(producer) else None
+    with Closing(WHERE, known) as closing:
+        is_closed = False
+        try:
+            answer = original(producer, *arguments, **options)
+            is_closed = True
+        finally:
+            try:
+                if known is not None:
+                    closing.unanswered = known.give_up() if is_closed else len(known.unanswered)
+            except Exception as error:
+                COUNTS.fail(WHERE, "close", error)
+        return answer
 
 
 def _send_lighter(send: Callable[[Any], Any], lighter: list[Any], headers: Any) -> Any:

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import kafka
 
+from flowtrail.tracer.clients.closing import Closing
 from flowtrail.tracer.clients.consumer_events import note_seek, note_seek_to
 from flowtrail.tracer.clients.consumer_record import read_record
 from flowtrail.tracer.clients.known import is_known
@@ -125,11 +126,13 @@ def seek_to(original: Callable[..., Any], consumer: Any, partitions: tuple[Any, 
 
 def close(original: Callable[..., Any], consumer: Any, autocommit: Any, timeout_ms: Any) -> Any:
     """Call the original `close`, which may commit; nobody comes back for another record after it."""
-    try:
-        return original(autocommit, timeout_ms)
-    finally:
-        if is_known(consumer):
-            known_of(consumer).inferred.let_go()
+    known = known_or_none(consumer) if is_known(consumer) or not getattr(consumer, "_closed", True) else None
+    with Closing(WHERE, known):
+        try:
+            return original(autocommit, timeout_ms)
+        finally:
+            if known is not None:
+                known.inferred.let_go()
 
 
 def _replace_next(original, switch):  # type: ignore[no-untyped-def]

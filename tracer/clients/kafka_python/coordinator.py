@@ -18,6 +18,9 @@ from flowtrail.tracer.counts import COUNTS
 from .commits import commit_and_wait, commit_in_poll
 from .known import WHERE, known_of_coordinator
 
+# A version without it tells nobody of what a member had when it left.
+_AT_CLOSE: Final = "_on_close_prepare_async"
+
 
 class ConsumerCoordinator(PlainCoordinator):  # type: ignore[misc]  # kafka-python has no types
     """The coordinator of our consumers."""
@@ -36,12 +39,16 @@ class ConsumerCoordinator(PlainCoordinator):  # type: ignore[misc]  # kafka-pyth
         given = (generation, member_id, protocol, member_assignment_bytes)
         return await join_complete(super()._on_join_complete_async, self, *given)
 
+    async def _on_close_prepare_async(self):  # type: ignore[no-untyped-def]
+        return await close_prepare(super()._on_close_prepare_async, self)
+
 
 def trace_coordinator(consumer: Any) -> None:
     """Make a consumer's coordinator ours. One of the program's own stays as it is. Never raises."""
     try:
-        if type(consumer._coordinator) is PlainCoordinator and all(
-            map(PlainCoordinator.__dict__.__contains__, _METHODS)
+        if (
+            type(consumer._coordinator) is PlainCoordinator
+            and _METHODS.keys() - {_AT_CLOSE} <= vars(PlainCoordinator).keys()
         ):
             consumer._coordinator.__class__ = ConsumerCoordinator
     except Exception as error:
@@ -75,6 +82,15 @@ async def join_complete(original: Callable[..., Awaitable[Any]], coordinator: An
         else:
             _note(coordinator, names.REVOKE_EVENT, owned - assigned)
             _note(coordinator, names.ASSIGN_EVENT, assigned - owned)
+
+
+async def close_prepare(original: Callable[..., Awaitable[Any]], coordinator: Any, *given: Any) -> Any:
+    """Await the original, by which a member that leaves lets its partitions go: noted for the span of the close."""
+    owned, name = _owned(coordinator), names.LOST_EVENT if _is_lost(coordinator) else names.REVOKE_EVENT
+    try:
+        return await original(*given)
+    finally:
+        _note(coordinator, name, owned - _owned(coordinator))
 
 
 def _owned(coordinator: Any) -> set[Any]:
@@ -148,6 +164,7 @@ _METHODS: Final[dict[str, Callable[[Any, Switch], Callable[..., Any]]]] = {
     "_commit_offsets_sync_async": _replace_commit_and_wait,
     "_on_join_prepare_async": _replace_join(join_prepare),
     "_on_join_complete_async": _replace_join(join_complete),
+    _AT_CLOSE: _replace_join(close_prepare),
 }
 REPLACEMENTS: Final[tuple[Replacement, ...]] = tuple(
     (PlainCoordinator, method, make) for method, make in _METHODS.items() if method in PlainCoordinator.__dict__

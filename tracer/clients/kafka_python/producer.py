@@ -8,6 +8,7 @@ import kafka
 from kafka.errors import MessageSizeTooLargeError
 from kafka.future import Future
 
+from flowtrail.tracer.clients.closing import Closing
 from flowtrail.tracer.clients.known import is_known, known_of
 from flowtrail.tracer.clients.lighter_headers import lighter_headers
 from flowtrail.tracer.counts import COUNTS
@@ -137,16 +138,29 @@ def send(
 
 def close(original: Callable[..., Any], producer: Any, timeout: Any, null_logger: Any) -> Any:
     """Call the original `close`; what is unanswered after it will not be answered any more."""
-    try:
-        return original(timeout, null_logger)
-    finally:
+    with Closing(WHERE, _closed_by_program(producer, null_logger)) as closing:
         try:
-            # A close that failed to flush leaves the producer open, and the answers may still come.
-            # One whose construction failed is closed too, by the garbage collector, and has not got so far.
-            if is_known(producer) and producer._closed:
-                known_of(producer, Known).give_up(outcome_at_close(producer))
-        except Exception as error:
-            COUNTS.fail(WHERE, "close", error)
+            return original(timeout, null_logger)
+        finally:
+            try:
+                # One whose construction failed is closed too, by the garbage collector, and has not got so far.
+                if is_known(producer):
+                    known = known_of(producer, Known)
+                    # A close that failed to flush leaves the producer open, and the answers may still come.
+                    closing.unanswered = (
+                        known.give_up(outcome_at_close(producer)) if producer._closed else len(known.unanswered)
+                    )
+            except Exception as error:
+                COUNTS.fail(WHERE, "close", error)
+
+
+def _closed_by_program(producer: Any, null_logger: Any) -> Known | None:
+    """What is known of a producer that is open. Its own closes, when it is collected and at exit, log nothing."""
+    try:
+        return None if null_logger or producer._closed else known_of(producer, Known)
+    except Exception as error:
+        COUNTS.fail(WHERE, "close", error)
+        return None
 
 
 def _send_lighter(
