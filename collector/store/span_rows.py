@@ -6,6 +6,8 @@ from typing import Any, Final
 from flowtrail.collector.flows.rows import Context, LinkRow, Place, SpanEventRow, SpanRow
 from flowtrail.tracer import attributes as names
 
+from .marked_values import readable
+
 # The columns of a SELECT whose rows `span_row` takes, in its order.
 SPAN_COLUMNS: Final = """lower(hex(trace_id)), lower(hex(span_id)), lower(hex(parent_span_id)), name, service,
     toUnixTimestamp64Nano(start), duration_ns, kind, instance, scope, status_code, status_message, operation, topic,
@@ -16,7 +18,7 @@ _OLDER_OFFSET: Final = "messaging.kafka.message.offset"
 
 
 def span_row(row: tuple[Any, ...]) -> SpanRow:
-    attributes: dict[str, str] = dict(row[20])
+    attributes = readable(row[20])
     return SpanRow(
         context=Context(row[0], row[1]),
         parent_span_id="" if row[2] == _NO_PARENT else row[2],
@@ -40,12 +42,12 @@ def span_row(row: tuple[Any, ...]) -> SpanRow:
         cluster_id=row[19],
         attributes=attributes,
         links=tuple(_link_row(link, row[13], row[15]) for link in row[21]),
-        events=tuple(SpanEventRow(event[0], event[1], dict(event[2])) for event in row[22]),
+        events=tuple(SpanEventRow(event[0], event[1], readable(event[2])) for event in row[22]),
     )
 
 
 def _link_row(link: tuple[str, str, Mapping[str, str]], topic: str, partition: int) -> LinkRow:
-    attributes = dict(link[2])
+    attributes = readable(link[2])
     return LinkRow(
         Context(link[0], link[1]),
         attributes,

@@ -1,13 +1,12 @@
 """What an OTLP request says, the store's tables say too."""
 
-import base64
 import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor, wait
 
 import pytest
-from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, KeyValue
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, KeyValue, KeyValueList
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from flowtrail.collector.store import connection
@@ -21,7 +20,7 @@ from flowtrail.collector.store.connection import (
 )
 from flowtrail.collector.store.queries import Queries
 
-from .otlp_bodies import START_NS, body, link, poll, process, record_link, request, send, span
+from .otlp_bodies import START_NS, body, link, poll, process, record_link, send, span
 
 SENDER = (b"T" * 16, b"S" * 8)
 
@@ -268,6 +267,17 @@ def test_links_with_ids_of_the_wrong_length_are_dropped_from_their_span(store: S
     assert store.query(f"SELECT links.trace_id FROM {store.database}.spans") == [([SENDER[0]],)]
 
 
+def as_list(*items: AnyValue) -> AnyValue:
+    return AnyValue(array_value=ArrayValue(values=items))
+
+
+def as_map(**items: AnyValue) -> AnyValue:
+    return AnyValue(kvlist_value=KeyValueList(values=[KeyValue(key=key, value=item) for key, item in items.items()]))
+
+
+ONE, TWO, WORD = AnyValue(int_value=1), AnyValue(int_value=2), AnyValue(string_value="blå")
+
+
 def test_a_list_among_a_spans_attributes_is_its_items_text(store: Store) -> None:
     told = span({"text": "a, b"})
     for name, items in (
@@ -282,24 +292,33 @@ def test_a_list_among_a_spans_attributes_is_its_items_text(store: Store) -> None
     ]
 
 
-def test_deeper_lists_and_lists_elsewhere_than_on_a_span_are_kept_as_bytes(store: Store) -> None:
-    items = ArrayValue(values=[AnyValue(string_value="a")])
-    as_list = KeyValue(key="list", value=AnyValue(array_value=items))
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (as_list(ONE, WORD), "1, blå"),
+        (as_list(), ""),
+        (as_list(as_list(ONE, TWO), as_list(), WORD), "[1, 2], [], blå"),
+        (as_list(as_list(as_list(WORD, ONE))), "[[blå, 1]]"),
+        (as_list(as_map(n=ONE, word=WORD)), "{n: 1, word: blå}"),
+        (as_map(n=ONE, on=AnyValue(bool_value=False)), "{n: 1, on: false}"),
+        (as_map(), "{}"),
+        (as_map(codes=as_list(ONE, TWO), of=as_map(n=AnyValue(double_value=1.0))), "{codes: [1, 2], of: {n: 1}}"),
+        (as_list(AnyValue(bytes_value=b"\x00"), AnyValue()), "AA==, "),
+        (AnyValue(bytes_value=b"\x00"), "AA=="),
+        (AnyValue(string_value="otlp-map:x"), "otlp-map:x"),
+        (AnyValue(string_value="otlp-list:/w=="), "otlp-list:/w=="),
+    ],
+)
+def test_lists_and_maps_are_read_as_text_wherever_they_stand(store: Store, value: AnyValue, text: str) -> None:
+    pair = KeyValue(key="value", value=value)
     told = span(links=[link(*SENDER)])
-    told.attributes.append(
-        KeyValue(key="list", value=AnyValue(array_value=ArrayValue(values=[AnyValue(array_value=items)])))
-    )
-    told.links[0].attributes.append(as_list)
-    told.events.append(Span.Event(time_unix_nano=START_NS, name="e", attributes=[as_list]))
-    asked = request(told)
-    asked.resource_spans[0].resource.attributes.append(as_list)
-    store.load(asked.SerializeToString(), "once")
-    as_text = base64.b64encode(items.SerializeToString()).decode()
-    assert store.query(
-        "SELECT attributes['list'], links[1].attributes['list'], events[1].attributes['list']"
-        f" FROM {store.database}.spans"
-    ) == [(as_text, as_text, as_text)]
-    assert store.query(f"SELECT attributes['list'] FROM {store.database}.resources") == [(as_text,)]
+    told.attributes.append(pair)
+    told.links[0].attributes.append(pair)
+    told.events.append(Span.Event(time_unix_nano=START_NS, name="e", attributes=[pair]))
+    store.load(body(told), "once")
+    [row] = Queries(store).spans([told.trace_id.hex()], 10)
+    found = row.attributes, row.links[0].attributes, row.events[0].attributes
+    assert [attributes["value"] for attributes in found] == [text] * 3
 
 
 @pytest.mark.parametrize("bytes_", [b"\x0a\xff\xff", b"\xff" * 40, b"hello"])
