@@ -78,9 +78,8 @@ class CountingProcessor(SpanProcessor):
             weigh=weigh,
             on_idle=self._report,
         )
-        # The very methods: they are called at each record.
+        # The very method: it is called at each record.
         self.put = self._drain.put
-        self.put_records = self._drain.put_records
 
     def _start(self) -> None:
         """On the drain's thread, when it starts; in a forked child too, which has nothing in hand."""

@@ -23,10 +23,10 @@ at its end is let go.
 
 import logging
 import sys
-import threading
 import weakref
 from collections.abc import Callable, Sequence
 from functools import partial
+from threading import get_ident
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from opentelemetry import context, trace
@@ -36,6 +36,7 @@ from opentelemetry.trace import Span
 from . import attributes as names
 from .configuration import CONFIGURATION
 from .counts import COUNTS
+from .current_context import attach, get_current
 from .record import Client, Received
 from .tracing import TRACING, end_process, is_suppressed
 
@@ -48,8 +49,6 @@ _WORK: Final = context.create_key("flowtrail-inferred-work")
 # A client whose polls run in tasks of their own (wait_for before Python 3.12), or in jobs of a pool, is never seen to
 # come back.
 MOST_LOST_IN_A_ROW: Final = 3
-# Asked at every record, so without the steps in between.
-_current, _attach, _thread = context._RUNTIME_CONTEXT.get_current, context._RUNTIME_CONTEXT.attach, threading.get_ident
 # Where a pool's thread calls a job: module and function, and the local that lives as long as the job.
 _JOBS: Final = {
     ("concurrent.futures.thread", "_WorkItem.run"): "self",
@@ -97,14 +96,14 @@ class Inferred:
         if not self._is_on or not records or not CONFIGURATION.now.infer_processing:
             return
         try:
-            outside = _current()
+            outside = get_current()
             if outside:  # most often there is nothing in it
                 if is_suppressed():
                     return
                 if _WORK in outside:
                     outside = _without_ended(outside)
-                    _attach(_without_any(outside))
-            thread = _thread()
+                    attach(_without_any(outside))
+            thread = get_ident()
             if thread != self._thread and not self._comes_back(thread):
                 return
             client = records[0].client
@@ -123,21 +122,21 @@ class Inferred:
             # Nobody has it yet: adding the key in place saves a copy for every record.
             dict.__setitem__(inside, _WORK, work)
             self._in_hand[id(work)] = spans
-            _attach(inside)
+            attach(inside)
         except Exception as error:
             COUNTS.fail("inferred processing", "begin", error)
 
     def end(self) -> None:
         """The program came back for more: end well what it had in hand here. Nothing in hand is harmless."""
         try:
-            current = _current()
+            current = get_current()
             work: Any = current.get(_WORK)
             if work is not None:
                 if work.owner is self and work.inside_id == id(current):  # as nearly always
                     outside = work.outside
                     work.is_over = True
                     spans = self._in_hand.pop(id(work), None)
-                    _attach(_without_ended(outside) if outside else outside)
+                    attach(_without_ended(outside) if outside else outside)
                 else:
                     spans = self._take_below(current, work)
                 if spans is not None:
@@ -156,7 +155,7 @@ class Inferred:
                 _leave_unfinished(spans)
             for stray in strays:
                 _leave_unfinished(stray.spans)
-            _put_back(_current())
+            _put_back(get_current())
         except Exception as error:
             COUNTS.fail("inferred processing", "let_go", error)
 
@@ -168,7 +167,7 @@ class Inferred:
         """The program says itself what it processes: forget what is in hand, and infer nothing any more."""
         self._is_on = False
         self.forget()
-        _put_back(_current())
+        _put_back(get_current())
 
     def is_in_hand(self, work: "_Work") -> bool:
         return id(work) in self._in_hand
@@ -229,7 +228,7 @@ class Inferred:
     def _end_strays(self) -> None:
         """End those well whose own thread, and task, came back; nobody else comes back for the others."""
         strays, self._strays = self._strays, []
-        thread, task = _thread(), _task()
+        thread, task = get_ident(), _task()
         for stray in strays:
             if stray.thread == thread and stray.task == task:
                 self._lost_in_a_row = 0
@@ -308,9 +307,9 @@ def _leave_job(thread: int, job: object, is_finalizing: Callable[[], bool] = sys
     if is_finalizing():
         return
     try:
-        current = _current()
+        current = get_current()
         work = _work_of(current)
-        if work is not None and work.thread == thread == _thread():
+        if work is not None and work.thread == thread == get_ident():
             work.owner.leave(work)
             _put_back(current)
     except Exception as error:
@@ -327,7 +326,7 @@ def is_stale(current: Context) -> bool:
     return (
         work is not None
         and not work.owner.is_in_hand(work)
-        and work.thread == _thread()
+        and work.thread == get_ident()
         and work.task == _task()
         and trace.get_current_span(current) in work.spans
     )
@@ -344,7 +343,7 @@ def replace(client: Client, records: Sequence[Received]) -> None:
     """
     inferred = _BY_CLIENT.get(id(client))
     if inferred is None:
-        work = _work_of(_current())
+        work = _work_of(get_current())
         if work is None or not _is_among(records, work.records):
             return
         inferred = work.owner
@@ -371,7 +370,7 @@ def _put_back(current: Context) -> None:
     """Make the context of a work that is over give way to the one around it; what the program attached stays."""
     work = _work_of(current)
     if work is not None and work.inside_id == id(current) and not work.owner.is_in_hand(work):
-        _attach(_without_ended(work.outside))
+        attach(_without_ended(work.outside))
 
 
 def _without_ended(found: Context) -> Context:

@@ -4,7 +4,7 @@ https://opentelemetry.io/docs/specs/semconv/messaging/kafka/ (1.44)
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from opentelemetry.trace import INVALID_SPAN_CONTEXT, Link
 
@@ -16,6 +16,9 @@ from .record import Client, Closed, Committed, Header, Received
 from .traceparent import read_spans
 
 Attributes: TypeAlias = dict[str, str | int | bool | Sequence[str]]
+
+# What the span of processing says that the program does not speak of itself.
+INFERRED: Final[Attributes] = {names.INFERRED: True}
 
 
 def operation_attributes(operation: tuple[str, str], client: Client, topic: str | None) -> Attributes:
@@ -90,6 +93,16 @@ def further_attributes(record: Received) -> Attributes:
     if record.key_schema is not None or record.value_schema is not None:
         found |= schema_attributes(record.key_schema, record.value_schema)
     return found
+
+
+def has_further_attributes(record: Received) -> bool:
+    """Whether there may be such of a record whose only header is a trace context."""
+    return (
+        record.delivery_attempt is not None
+        or record.key_schema is not None
+        or record.value_schema is not None
+        or bool(CONFIGURATION.now.capture_headers)
+    )
 
 
 def schema_attributes(key_schema: str | None, value_schema: str | None) -> Attributes:

@@ -18,6 +18,7 @@ from . import headers, spans
 from .capture import redacted
 from .configuration import CONFIGURATION
 from .counts import COUNTS
+from .current_context import get_current
 from .interceptor import Chain
 from .metrics import METRICS
 from .origin import forwarded_attributes
@@ -41,10 +42,7 @@ MOST_HELD: Final = 4096
 # The records now being processed: what a send's headers may have been copied from. It lives in the OpenTelemetry
 # context, so that it goes wherever the program takes that.
 _RECEIVED: Final = context.create_key("flowtrail-received")
-_INFERRED: Final[spans.Attributes] = {names.INFERRED: True}
 _NOTHING: Final[spans.Attributes] = {}
-# The API's function is this and one call more.
-_get_current: Final = context._RUNTIME_CONTEXT.get_current
 # The API's key, and the plain name that older instrumentations set.
 _SUPPRESSED: Final = (context._SUPPRESS_INSTRUMENTATION_KEY, "suppress_instrumentation")
 
@@ -94,7 +92,7 @@ class Tracing:
     # Sends
 
     def start_send(self, sending: Sending, topic: str, key: object, value: object, partition: int | None) -> None:
-        current = _get_current()
+        current = get_current()
         now = CONFIGURATION.now
         if (current and _is_suppressed(current)) or (
             now.excluded_topics and topic is not None and now.is_excluded(topic)
@@ -199,8 +197,8 @@ class Tracing:
     # Polls, commits and the end
 
     def polled(self, polled: Polled) -> None:
-        current = context.get_current()
-        if _is_suppressed(current):
+        current = get_current()
+        if current and _is_suppressed(current):
             return
         if CONFIGURATION.now.excluded_topics:
             polled = polled._replace(records=_traced(polled.records))
@@ -222,7 +220,7 @@ class Tracing:
             span.end()
 
     def committed(self, committed: Committed) -> None:
-        current = context.get_current()
+        current = get_current()
         if _is_suppressed(current):
             return
         now = CONFIGURATION.now
@@ -270,13 +268,13 @@ class Tracing:
         spans of the same length; the first is the current one while the work runs. No span, and an unchanged context,
         where all records are of excluded topics.
         """
-        current = _get_current()
+        current = get_current()
         now = CONFIGURATION.now
         if now.excluded_topics:
             records = _traced(records)
             if not records:
                 return [], Context(current)
-        also = _INFERRED if is_inferred else _NOTHING
+        also = spans.INFERRED if is_inferred else _NOTHING
         is_child = now.process_relation == "parent" and not is_batch
         fast = self._fast()
         if fast is not None and not is_child:
@@ -368,7 +366,7 @@ def _measured(started: list[Span], client: Client, records: Sequence[Received]) 
 
 def is_suppressed() -> bool:
     """Whether the program asked for no instrumentation in this context."""
-    return _is_suppressed(context.get_current())
+    return _is_suppressed(get_current())
 
 
 def _is_suppressed(current: Context) -> bool:

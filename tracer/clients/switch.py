@@ -2,7 +2,6 @@
 
 import threading
 from collections.abc import Callable
-from typing import Any
 
 
 class Switch:
@@ -23,14 +22,24 @@ class Switch:
         with self._lock:
             if not self.is_on:
                 self._before = before
-                del self.is_on  # then the next look comes to `__getattr__`, and those after it cost nothing
+                # Until the next look; those after it cost nothing.
+                self.__class__ = _AtFirstUse
 
-    def __getattr__(self, name: str) -> Any:
-        if name != "is_on":
-            raise AttributeError(name)
+
+class _AtFirstUse(Switch):
+    @property
+    def is_on(self) -> bool:
         with self._lock:
             before, self._before = self._before, None
+            self.__class__ = Switch  # type: ignore[assignment]
             if before is not None:
                 self.is_on = True  # `before` itself may come here
                 before()
-            return self.__dict__.get("is_on", False)
+            return self.is_on
+
+    @is_on.setter
+    def is_on(self, on: bool) -> None:
+        with self._lock:
+            self._before = None
+            self.__class__ = Switch  # type: ignore[assignment]
+            self.is_on = on

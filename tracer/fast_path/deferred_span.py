@@ -11,6 +11,7 @@ from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry import trace
+from opentelemetry.sdk.trace import Span as _Recording
 from opentelemetry.trace import Link, SpanContext, Status, StatusCode
 
 from flowtrail.tracer import attributes as names
@@ -120,10 +121,7 @@ class DeferredSpan(_Span):
             self._touched.end(end_time)
         elif self.end_ns is None:
             self.end_ns = time.time_ns() if end_time is None else end_time
-            self._put()
-
-    def _put(self) -> None:
-        self.deferring.put(self)
+            self.deferring.put(self)
 
     def set_attributes(self, attributes: Mapping[str, Any]) -> None:
         self._touch().set_attributes(attributes)
@@ -152,15 +150,6 @@ class DeferredSpan(_Span):
     ) -> None:
         self._touch().record_exception(exception, attributes, timestamp, escaped)
 
-    def __getattr__(self, name: str) -> Any:
-        # What the SDK's span has beside the API: attributes, status, resource, ….
-        if name.startswith("__"):
-            raise AttributeError(name)
-        if self._touched is None and self.end_ns is not None:
-            self.describe()
-            return getattr(readable(self, self.deferring), name)
-        return getattr(self._touch(), name)
-
     def _touch(self) -> trace.Span:
         """Return the SDK's own span of the same ids, which this one is from now on; an ended one takes nothing more."""
         with _touching:
@@ -179,6 +168,24 @@ class DeferredSpan(_Span):
 trace.Span.register(DeferredSpan)
 
 
+def _of_sdk(name: str) -> property:
+    """What the SDK's span has beside the API: attributes, status, resource, …."""
+
+    def get(span: DeferredSpan) -> Any:
+        if span._touched is None and span.end_ns is not None:
+            span.describe()
+            return getattr(readable(span, span.deferring), name)
+        return getattr(span._touch(), name)
+
+    return property(get)
+
+
+# Not by `__getattr__`: a class that has one is slow to read from, and these are read at every record.
+for _name in dir(_Recording):
+    if not _name.startswith("_") and not hasattr(DeferredSpan, _name):
+        setattr(DeferredSpan, _name, _of_sdk(_name))
+
+
 class DeferredProcess(DeferredSpan):
     """Processing. All is set by who makes it: at least one record, and `also`, further attributes."""
 
@@ -193,7 +200,12 @@ class DeferredProcess(DeferredSpan):
 
     def end(self, end_time: int | None = None) -> None:
         touched = self._touched
-        if touched is not None and touched.is_recording():
+        if touched is None:
+            if self.end_ns is None:
+                self.end_ns = time.time_ns() if end_time is None else end_time
+                self.deferring.put(self, len(self.records))
+            return
+        if touched.is_recording():
             end_time = time.time_ns() if end_time is None else end_time
             status = getattr(touched, "status", None)
             for other in self._others:
@@ -201,10 +213,7 @@ class DeferredProcess(DeferredSpan):
                     other.set_status(status)
                     other.set_attribute(names.ERROR_TYPE, touched.attributes.get(names.ERROR_TYPE, "_OTHER"))  # type: ignore[attr-defined]
                 other.end(end_time)
-        super().end(end_time)
-
-    def _put(self) -> None:
-        self.deferring.put_records(self, len(self.records))
+        touched.end(end_time)
 
     def _begin(self) -> trace.Span:
         """A batch of more records than a span takes links is several spans here, too; they end with this one."""
@@ -223,18 +232,24 @@ class DeferredProcess(DeferredSpan):
                 self.links = links
                 self.own = spans.consumed_attributes(self.records, count=1 if self.is_batch else None) | self.also
                 return (self,)
-        found: list[DeferredSpan] = []
-        each: DeferredSpan = self
-        for portion, links in spans.portions(self.records, self.deferring.most_links, with_attributes=self.is_batch):
-            if found:
-                beside = self.deferring.beside(self)
-                if beside is None:
-                    continue
-                each = beside
-            each.links = links
-            each.own = spans.consumed_attributes(portion, count=len(portion) if self.is_batch else None) | self.also
-            each.shape = shape_of(names.PROCESS, self.client, spans.one_topic([r.topic for r in portion]))
-            found.append(each)
+        portions = list(spans.portions(self.records, self.deferring.most_links, with_attributes=self.is_batch))
+        found = []
+        for span, (portion, links) in zip(self.parts([records for records, _ in portions]), portions, strict=True):
+            if span is not None:
+                span.links = links
+                span.own = spans.consumed_attributes(portion, count=len(portion) if self.is_batch else None) | self.also
+                found.append(span)
+        return found
+
+    def parts(self, portions: Sequence[Sequence[Received]]) -> "list[DeferredSpan | None]":
+        """This span and others of the same length, one for each portion of its records; None: it is not sampled.
+
+        They have no attributes and links yet.
+        """
+        found = [self, *(self.deferring.beside(self) for _ in portions[1:])]
+        for span, records in zip(found, portions, strict=True):
+            if span is not None:
+                span.shape = shape_of(names.PROCESS, self.client, spans.one_topic([each.topic for each in records]))
         return found
 
 
@@ -252,20 +267,20 @@ class PollNote:
     def described(self) -> list[DeferredSpan]:
         most, found = self.deferring.most_links, []
         for records, links in spans.portions(self.polled.records, most, with_attributes=True):
-            span = self.span(records)
+            span = self.start(records)
             if span is not None:
+                span.own = spans.consumed_attributes(records, count=len(records))
                 span.links = links
                 found.append(span)
         return found
 
-    def span(self, records: Sequence[Received]) -> DeferredSpan | None:
-        """The span of these records of the poll, without its links; None when it is not sampled."""
+    def start(self, records: Sequence[Received]) -> DeferredSpan | None:
+        """The span of these records of the poll, without attributes and links; None when it is not sampled."""
         polled = self.polled
         shape = shape_of(names.POLL, polled.client, spans.one_topic([record.topic for record in records]))
         span = self.deferring.start(shape, self._parent, polled.started_ns)
         if not isinstance(span, DeferredSpan):
             return None
-        span.own = spans.consumed_attributes(records, count=len(records))
         if records[0] is polled.records[0]:
             span.events = [tuple(event) for event in polled.events]  # type: ignore[misc]  # as many as fields
         span.end_ns = self._ended_ns

@@ -11,8 +11,8 @@ brings a context of its own, or baggage), spans are the SDK's, made at once.
 
 import os
 import random
-import time
 from collections.abc import Callable, Sequence
+from time import time_ns
 from typing import Any, Final
 
 from opentelemetry.baggage import _BAGGAGE_KEY
@@ -39,11 +39,12 @@ from flowtrail.tracer.under_way import Sending
 from .deferred_span import DeferredProcess, DeferredSpan, PollNote
 from .hand_over import HandOver
 from .samplers import Decide, decider
-from .sdk_span import Described, Noted, begun
+from .sdk_span import Described, begun
 
 # Headers, in lower case, by which a record brings a context of its own, or a past.
 _TOLD: Final = CONTEXT_NAMES | {RETRY_TO, DEAD_LETTER_TO}
 _BAGGAGE: Final = "baggage"
+_PROCESS: Final = names.PROCESS[0]
 # Processors that do nothing when a span starts, in whose place nobody waits for one that is only noted.
 _IDLE_AT_START: Final = (
     SpanProcessor.on_start,
@@ -108,8 +109,8 @@ class Deferring:
             self._queue: CountingProcessor | HandOver = multiple._span_processors[0]
         else:
             self._queue = self._hand_over = HandOver.of(multiple)
-        self.put: Callable[[Noted], bool] = self._queue.put
-        self.put_records: Callable[[Noted, int], bool] = self._queue.put_records
+        # With how many records it holds, when those are many.
+        self.put: Callable[..., bool] = self._queue.put
 
     @property
     def resource(self) -> Resource:
@@ -120,7 +121,6 @@ class Deferring:
         if self._hand_over is not None:
             # What is under way still ends, and comes here.
             self.put = self._hand_over.pass_on
-            self.put_records = lambda noted, records: self.put(noted)
             self._hand_over.leave()
 
     # Operations
@@ -151,7 +151,7 @@ class Deferring:
             sending.span_id = span_id
             sending.trace_flags = flags
             sending.parent = parent
-            sending.start_ns = time.time_ns()
+            sending.start_ns = time_ns()
         added: list[Header] = [("traceparent", b"00-%032x-%016x-%02x" % (trace_id, span_id, flags))]
         if parent is not None and parent.trace_state:
             added.append(("tracestate", parent.trace_state.to_header().encode("ascii")))
@@ -164,7 +164,7 @@ class Deferring:
 
     def polled(self, current: Context, polled: Polled) -> bool:
         """Note a poll; its spans are made by the drain."""
-        self.put_records(PollNote(self, polled, _parent(current), time.time_ns()), len(polled.records))
+        self.put(PollNote(self, polled, _parent(current), time_ns()), len(polled.records))
         return True
 
     def committed(self, current: Context, committed: Committed) -> bool:
@@ -175,7 +175,7 @@ class Deferring:
         span = self.start(shape, _parent(current), committed.started_ns)
         if isinstance(span, DeferredSpan):
             span.own = spans.committed_attributes(committed)
-            ended_ns = time.time_ns()
+            ended_ns = time_ns()
             span.events = [
                 (names.COMMIT_EVENT, attributes, ended_ns) for attributes in spans.committed_events(committed)
             ]
@@ -191,8 +191,13 @@ class Deferring:
                 if name == _BAGGAGE or (name != "traceparent" and name.lower() == _BAGGAGE):
                     return None
         topic = records[0].topic if len(records) == 1 else spans.one_topic([record.topic for record in records])
+        shape = client.shapes.get((_PROCESS, topic)) or shape_of(names.PROCESS, client, topic)
         parent = _parent(current) if current else None
-        span = self.start(shape_of(names.PROCESS, client, topic), parent, time.time_ns(), DeferredProcess)
+        if parent is None and self._samples_all_roots:  # `start`, without a call
+            trace_id, span_id = self._bits(128) or self._trace_id(), self._bits(64) or self._span_id()
+            span: Span = DeferredProcess(self, shape, trace_id, span_id, self._root_flags | 1, None, time_ns())
+        else:
+            span = self.start(shape, parent, time_ns(), DeferredProcess)
         if type(span) is DeferredProcess:
             span.client, span.records, span.is_batch, span.also = client, records, is_batch, also
         return span

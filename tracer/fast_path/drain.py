@@ -22,6 +22,7 @@ T = TypeVar("T")
 _IDLE_S: Final = 60.0
 # Records that may wait in polls and batches: some megabytes.
 MOST_RECORDS: Final = 16_384
+_MANY_RECORDS: Final = MOST_RECORDS // 2
 
 
 class Drain(Generic[T]):
@@ -30,8 +31,7 @@ class Drain(Generic[T]):
     Each thing is counted as noted: while it waits, by `take` when it gets it, or with its drop. `queue_size` things
     wait at most. A batch has `batch_size` at most and is handed over when it is full, or `delay_ms`
     after the first one came. `on_start` is called on the thread when it starts, `on_idle` each time that the queue was
-    emptied. `weigh` says how many records a thing holds that came by `put_records`. Safe over fork: the child starts
-    empty.
+    emptied. `weigh` says how many records a thing holds, as `put` is told. Safe over fork: the child starts empty.
     """
 
     def __init__(
@@ -74,31 +74,23 @@ class Drain(Generic[T]):
         if not self.is_stopping:
             self._thread.start()
 
-    def put(self, thing: T) -> bool:
-        """Queue something, and say so; drop and count it when the queue is full or closed. Never waits."""
+    def put(self, thing: T, records: int = 0) -> bool:
+        """Queue something, and say so; drop and count it when the queue is full or closed. Never waits.
+
+        The records that it holds take memory as well: no more of them when `MOST_RECORDS` wait.
+        """
         queue = self._queue
         waiting = len(queue)
-        if waiting >= self._queue_size or self.is_stopping:
+        if waiting >= self._queue_size or self.is_stopping or (records and self._records >= MOST_RECORDS):
             self.drop()
             return False
         queue.append(thing)
+        if records:
+            self._records += records
         if self._woken == 0:
             self._woken = 1
             self._wake.put(None)
-        elif self._woken == 1 and waiting >= self._most_waiting:
-            self._woken = 2
-            self._wake.put(None)
-        return True
-
-    def put_records(self, thing: T, records: int) -> bool:
-        """Queue something that holds records. They take memory as well: no more when `MOST_RECORDS` wait."""
-        if self._records >= MOST_RECORDS:
-            self.drop()
-            return False
-        if not self.put(thing):
-            return False
-        self._records += records
-        if self._records >= MOST_RECORDS // 2 and self._woken == 1:
+        elif self._woken == 1 and (waiting >= self._most_waiting or self._records >= _MANY_RECORDS):
             self._woken = 2
             self._wake.put(None)
         return True

@@ -35,9 +35,8 @@ class HandOver(SpanProcessor):
             name="flowtrail-spans",
             weigh=weigh,
         )
-        # The very methods: they are called at each record.
+        # The very method: it is called at each record.
         self.put = self._drain.put
-        self.put_records = self._drain.put_records
 
     @classmethod
     def of(cls, multiple: SynchronousMultiSpanProcessor) -> "HandOver":
@@ -75,7 +74,7 @@ class HandOver(SpanProcessor):
         COUNTS.note(left)
         COUNTS.drop(left, SHUT_DOWN)
 
-    def pass_on(self, noted: Noted) -> bool:
+    def pass_on(self, noted: Noted, records: int = 0) -> bool:
         """Hand over at once what comes after this left."""
         self._give([noted])
         return True

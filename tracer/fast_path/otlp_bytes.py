@@ -11,60 +11,69 @@ from collections.abc import Mapping, Sequence
 from struct import Struct
 from typing import Any, Final
 
-from flowtrail.tracer.attributes import PARTITION
 from flowtrail.tracer.counts import COUNTS
 
 _MOST: Final = (1 << 63) - 1
 _DOUBLE: Final = Struct("<Bd").pack
-# A text of fewer bytes has a length of one byte, and so have the messages around it but the outermost.
+# A text of fewer bytes has a length of one byte, and so has the AnyValue around it.
 SHORT: Final = 100
 # Each seven bits as the last byte of a varint, and as one that is followed by more.
 _ONE: Final = [bytes((group,)) for group in range(0x80)]
 _MORE: Final = [bytes((group | 0x80,)) for group in range(0x80)]
 
 
-def encode_attributes(tag: int, attributes: Mapping[str, Any]) -> bytes:
-    """KeyValues as fields `tag`; what cannot be encoded is left out and counted, as the rest is worth having."""
+def encode_attributes(tag: bytes, attributes: Mapping[str, Any]) -> bytes:
+    """KeyValues as fields `tag`, a byte; what cannot be encoded is left out and counted: the rest is worth having."""
+    return tag.join([b"", *attributes_of(attributes)])
+
+
+def attributes_of(attributes: Mapping[str, Any]) -> list[bytes]:
+    """The same as KeyValues before their tag: each a length and a body."""
     encoded = []
     for name, value in attributes.items():
         try:
             if type(value) is int:
-                encoded.append(int_attribute(tag, name, value))
-            elif name == PARTITION and type(value) is str:
-                encoded.append(partition_attribute(tag, value))
+                encoded.append(int_attribute(name, value))
             elif type(value) is str:
-                encoded.append(text_attribute(tag, name, value))
+                encoded.append(text_attribute(name, value))
             else:
-                encoded.append(field(tag, _name(name) + field(0x12, _value(value))))
+                encoded.append(_sized(_name(name) + field(0x12, _value(value))))
         except (TypeError, ValueError) as error:
             COUNTS.fail("attribute", name, error)
-    return b"".join(encoded)
+    return encoded
 
 
-def int_attribute(tag: int, name: str, value: int) -> bytes:
-    """Raises ValueError for a number of more than 64 bits."""
+def int_attribute(name: str, value: int) -> bytes:
+    """A KeyValue before its tag. Raises ValueError for a number of more than 64 bits."""
     number = varint(value) if 0 <= value <= _MOST else _negative(value)
-    return field(tag, _name(name) + b"\x12" + _ONE[len(number) + 1] + b"\x18" + number)
+    return _int_head(name, len(number)) + number
 
 
-def text_attribute(tag: int, name: str, value: str) -> bytes:
-    """Raises ValueError for a text that UTF-8 cannot say."""
+def text_attribute(name: str, value: str) -> bytes:
+    """A KeyValue before its tag. Raises ValueError for a text that UTF-8 cannot say."""
     text = value.encode()
     if len(text) < SHORT:
-        return short_attribute(tag, name, text)
-    return field(tag, _name(name) + field(0x12, field(0x0A, text)))
+        return _text_head(name, len(text)) + text
+    return _sized(_name(name) + field(0x12, field(0x0A, text)))
 
 
-def short_attribute(tag: int, name: str, text: bytes) -> bytes:
+def short_attribute(name: str, text: bytes) -> bytes:
     """A text attribute whose text, in UTF-8, has fewer bytes than `SHORT`."""
-    length = len(text)
-    return field(tag, _name(name) + b"\x12" + _ONE[length + 2] + b"\x0a" + _ONE[length] + text)
+    return _text_head(name, len(text)) + text
 
 
-# Of the attributes that differ from record to record, only this one has few values.
 @functools.lru_cache(maxsize=1024)
-def partition_attribute(tag: int, partition: int | str) -> bytes:
-    return text_attribute(tag, PARTITION, str(partition))
+def _int_head(name: str, length: int) -> bytes:
+    """What stands before a number's varint of this length."""
+    body = _name(name) + b"\x12" + _ONE[length + 1] + b"\x18"
+    return varint(len(body) + length) + body
+
+
+@functools.lru_cache(maxsize=4096)
+def _text_head(name: str, length: int) -> bytes:
+    """What stands before a short text of this length."""
+    body = _name(name) + b"\x12" + _ONE[length + 2] + b"\x0a" + _ONE[length]
+    return varint(len(body) + length) + body
 
 
 @functools.lru_cache(maxsize=512)
@@ -98,6 +107,10 @@ def field(tag: int, body: bytes) -> bytes:
     """A length-delimited field; `tag` is its number and wire type, below 128."""
     length = len(body)
     return _ONE[tag] + (_ONE[length] if length < 0x80 else varint(length)) + body
+
+
+def _sized(body: bytes) -> bytes:
+    return varint(len(body)) + body
 
 
 def varint(number: int) -> bytes:

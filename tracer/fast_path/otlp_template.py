@@ -14,7 +14,7 @@ https://opentelemetry.io/docs/specs/otlp/, https://protobuf.dev/programming-guid
 """
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from struct import Struct
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -24,29 +24,16 @@ from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExport
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
-from opentelemetry.trace import INVALID_SPAN_CONTEXT, SpanContext, SpanKind
+from opentelemetry.trace import SpanKind
 
-from flowtrail.tracer.attributes import KEY, OFFSET, RECORD_TIMESTAMP_MS, SEND, TOMBSTONE, TOPIC
-from flowtrail.tracer.capture import captured_key
-from flowtrail.tracer.configuration import CONFIGURATION
-from flowtrail.tracer.record import Received
+from flowtrail.tracer.attributes import MESSAGE_COUNT, OFFSET, SEND, TOPIC
 from flowtrail.tracer.shapes import Shape, shape_of
-from flowtrail.tracer.spans import further_attributes
-from flowtrail.tracer.traceparent import read_spans
-from flowtrail.tracer.under_way import Sending
+from flowtrail.tracer.spans import INFERRED
+from flowtrail.tracer.under_way import Sending, SpanEvent
 
 from .deferred_span import DeferredProcess, PollNote
-from .otlp_bytes import (
-    SHORT,
-    encode_attributes,
-    field,
-    int_attribute,
-    partition_attribute,
-    short_attribute,
-    text_attribute,
-    text_field,
-    varint,
-)
+from .otlp_bytes import encode_attributes, field, int_attribute, text_attribute, text_field, varint
+from .otlp_records import EncodedRecord, add_key, encode_link, encode_polled, encode_processed, partition_attribute
 from .sdk_span import Described, Noted
 
 if TYPE_CHECKING:
@@ -73,9 +60,7 @@ _FIXED64: Final = Struct("<BQ").pack
 _STATUS: Final = b"\x7a\x00"
 _FLAGS: Final = b"\x85\x01\x00\x01\x00\x00"
 _FLAGS_REMOTE: Final = b"\x85\x01\x00\x03\x00\x00"
-# Field 6 of Link.
-_LINK_FLAGS: Final = b"\x35\x00\x01\x00\x00"
-_LINK_FLAGS_REMOTE: Final = b"\x35\x00\x03\x00\x00"
+_INFERRED: Final = encode_attributes(b"\x4a", INFERRED)
 
 
 def template_of(exporter: Any) -> Send | None:
@@ -108,17 +93,21 @@ def encode_noted(noted: Noted, encoded: list[bytes]) -> None:
     if isinstance(noted, Sending):
         encoded.append(field(0x12, _sent(noted)))
         return
+    said = None
     if isinstance(noted, DeferredProcess):
-        processed = _processed(noted)
-        if processed is not None:
-            encoded.append(field(0x12, processed))
-            return
+        said = _processed(noted)
     elif isinstance(noted, PollNote):
-        polled = _polled(noted)
-        if polled is not None:
-            encoded += polled
-            return
-    encoded += [field(0x12, _span(span)) for span in noted.described()]
+        said = _polled(noted)
+    if said is None:
+        encoded += map(encode_span, noted.described())
+        return
+    for span in said:
+        encoded.append(field(0x12, span))
+
+
+def encode_span(span: Described) -> bytes:
+    """Return a span that is described, as the field of a request."""
+    return field(0x12, _span(span))
 
 
 def request(encoded: Sequence[bytes], resource: Resource, scope: InstrumentationScope) -> bytes:
@@ -143,84 +132,92 @@ def _sent(sending: Sending) -> bytes:
         sending.described()
         return _span(sending)
     client, topic = sending.client, sending.topic
-    parts = [_head(sending, client.shapes.get((SEND[0], topic)) or shape_of(SEND, client, topic))]
+    attributes = [b""]
     if sending.partition is not None:
-        parts.append(partition_attribute(0x4A, sending.partition))
-    _add_key(parts, 0x4A, sending.key)
+        attributes.append(partition_attribute(sending.partition))
+    if sending.key is not None:
+        add_key(attributes, sending.key)
     if sending.offset is not None:
-        parts.append(int_attribute(0x4A, OFFSET, sending.offset))
-    return b"".join(parts)
+        attributes.append(int_attribute(OFFSET, sending.offset))
+    shape = client.shapes.get((SEND[0], topic)) or shape_of(SEND, client, topic)
+    return _head(sending, shape) + b"\x4a".join(attributes)
 
 
-def _processed(span: DeferredProcess) -> bytes | None:
-    """What `DeferredProcess.described` says of one record; None for a batch, and for a record with several contexts."""
-    if span.is_batch:
+def _processed(span: DeferredProcess) -> list[bytes] | None:
+    """What `DeferredProcess.described` says; None when a record brought several contexts."""
+    also = _INFERRED if span.also is INFERRED else encode_attributes(b"\x4a", span.also)
+    if not span.is_batch:
+        encoded = encode_processed(span.records[0])
+        if encoded is None:
+            return None
+        _, has_context, link, attributes = encoded
+        said = b"%b%b%b" % (_head(span, span.shape), b"\x4a".join(attributes), also)
+        return [said + field(0x6A, link) if has_context else said]
+    portions = _portions(map(encode_processed, span.records), span.deferring.most_links)
+    if portions is None:
         return None
-    record = span.records[0]
-    context, others = read_spans(record.headers)
-    if others:
-        return None
-    parts = [_head(span, span.shape)]
-    _add_record(parts, 0x4A, record)
-    parts.append(encode_attributes(0x4A, span.also))
-    if context is not None:
-        parts.append(field(0x6A, _link(context, b"")))
-    return b"".join(parts)
+    parts = zip(span.parts([[record[0] for record in portion] for portion in portions]), portions, strict=True)
+    return [_head(part, part.shape) + _of_batch(portion) + also for part, portion in parts if part is not None]
 
 
 def _polled(note: PollNote) -> list[bytes] | None:
-    """What `PollNote.described` says of a poll that takes one span; None for others."""
-    records = note.polled.records
-    if len(records) > note.deferring.most_links:
+    """What `PollNote.described` says; None when a record brought several contexts."""
+    portions = _portions(map(encode_polled, note.polled.records), note.deferring.most_links)
+    if portions is None:
         return None
-    links = []
-    for record in records:
-        context, others = read_spans(record.headers)
-        if others:
+    found = []
+    for portion in portions:
+        span = note.start([record[0] for record in portion])
+        if span is not None:
+            events = b"".join(map(_event, span.events)) if span.events else b""
+            found.append(b"%b%b%b" % (_head(span, span.shape), _of_batch(portion), events))
+    return found
+
+
+def _portions(encoded: Iterable[EncodedRecord | None], most: int) -> list[list[EncodedRecord]] | None:
+    """As `spans.portions`, where each record has one link."""
+    records = []
+    for record in encoded:
+        if record is None:
             return None
-        own: list[bytes] = [text_attribute(0x22, TOPIC, record.topic)]
-        _add_record(own, 0x22, record)
-        links.append(field(0x6A, _link(INVALID_SPAN_CONTEXT if context is None else context, b"".join(own))))
-    span = note.span(records)
-    return [] if span is None else [field(0x12, _span(span) + b"".join(links))]
+        records.append(record)
+    return [records[first : first + most] for first in range(0, len(records), most)]
 
 
-def _add_record(parts: list[bytes], tag: int, record: Received) -> None:
-    """What `spans.record_attributes` says, in the same order."""
-    parts.append(partition_attribute(tag, record.partition))
-    parts.append(int_attribute(tag, OFFSET, record.offset))
-    _add_key(parts, tag, record.key)
-    if record.timestamp_ms is not None:
-        parts.append(int_attribute(tag, RECORD_TIMESTAMP_MS, record.timestamp_ms))
-    if record.is_tombstone:
-        parts.append(encode_attributes(tag, {TOMBSTONE: True}))
-    further = further_attributes(record)
-    if further:
-        parts.append(encode_attributes(tag, further))
+def _of_batch(records: Sequence[EncodedRecord]) -> bytes:
+    """A batch's size, the own attributes of an only record, and a link for each, which says which record was there."""
+    parts = [] if len(records) > 1 else [b"\x4a".join(records[0][-1])]
+    parts += (b"\x4a", _count_attribute(len(records)))
+    for record, _, link, attributes in records:
+        topic = b"\x22" + _topic_attribute(record.topic)
+        parts.append(field(0x6A, b"%b%b%b" % (link, topic, b"\x22".join(attributes))))
+    return b"".join(parts)
 
 
-def _add_key(parts: list[bytes], tag: int, key: object) -> None:
-    now = CONFIGURATION.now
-    # What `captured_key` makes of most keys, without making a text of the bytes and bytes of the text.
-    if type(key) is bytes and now.captures_keys_as_they_are and len(key) < SHORT and key.isascii():
-        parts.append(short_attribute(tag, KEY, key))
-        return
-    text = captured_key(key, now)
-    if text is not None:
-        parts.append(text_attribute(tag, KEY, text))
+@functools.lru_cache(maxsize=64)
+def _topic_attribute(topic: str) -> bytes:
+    return text_attribute(TOPIC, topic)
+
+
+@functools.lru_cache(maxsize=512)
+def _count_attribute(count: int) -> bytes:
+    return int_attribute(MESSAGE_COUNT, count)
 
 
 # Any span
 
 
 def _span(span: Described) -> bytes:
-    parts = [_head(span, span.shape), encode_attributes(0x4A, span.own)]
-    for event, attributes, at_ns in span.events:
-        parts.append(field(0x5A, _FIXED64(0x09, at_ns) + text_field(0x12, event) + encode_attributes(0x1A, attributes)))
+    parts = [_head(span, span.shape), encode_attributes(b"\x4a", span.own), *map(_event, span.events)]
     for link in span.links:
-        own = encode_attributes(0x22, link.attributes) if link.attributes else b""
-        parts.append(field(0x6A, _link(link.context, own)))
+        own = encode_attributes(b"\x22", link.attributes) if link.attributes else b""
+        parts.append(field(0x6A, encode_link(link.context) + own))
     return b"".join(parts)
+
+
+def _event(event: SpanEvent) -> bytes:
+    name, attributes, at_ns = event
+    return field(0x5A, _FIXED64(0x09, at_ns) + text_field(0x12, name) + encode_attributes(b"\x1a", attributes))
 
 
 def _head(span: Described, shape: Shape) -> bytes:
@@ -243,15 +240,9 @@ def _encode_shape(shape: Shape) -> bytes:
         + varint(0x30)
         + varint(_KINDS[shape.kind])
         + _STATUS
-        + encode_attributes(0x4A, shape.attributes)
+        + encode_attributes(b"\x4a", shape.attributes)
     )
     return shape.encoded
-
-
-def _link(context: SpanContext, own: bytes) -> bytes:
-    trace_id = context.trace_id
-    ids = _IDS(b"\x0a\x10", trace_id >> 64, trace_id & _LOW, b"\x12\x08", context.span_id)
-    return ids + own + (_LINK_FLAGS_REMOTE if context.is_remote else _LINK_FLAGS)
 
 
 @functools.lru_cache(maxsize=8)
