@@ -116,14 +116,18 @@ class Drain(Generic[T]):
         self._wake.put(None)
         return is_out.wait(timeout_s)
 
-    def stop(self, timeout_s: float) -> list[T]:
-        """Hand over what is queued, for this long at most; return what is left. Again is harmless."""
+    def finish(self, timeout_s: float) -> None:
+        """Take nothing more, and wait this long at most until all was handed over; what is left follows by itself."""
         if not self.is_stopping:
             self.is_stopping = True
             self._woken = 2
             self._wake.put(None)
             self._wake.put(None)
             self.join(timeout_s)
+
+    def stop(self, timeout_s: float) -> list[T]:
+        """Hand over what is queued, for this long at most; return what is left. Again is harmless."""
+        self.finish(timeout_s)
         left: list[T] = []
         while True:
             try:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from opentelemetry import trace
 from opentelemetry.sdk.trace import Event, ReadableSpan, _Span
-from opentelemetry.trace import Link, SpanContext, Status, StatusCode, TraceFlags
+from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
 from flowtrail.tracer.shapes import Shape
 from flowtrail.tracer.under_way import SpanEvent
@@ -67,6 +67,23 @@ def readable(span: Described, deferring: "Deferring") -> ReadableSpan:
         events=[Event(name, dict(attributes), at_ns) for name, attributes, at_ns in span.events],
         links=span.links,
         kind=span.shape.kind,
+        status=Status(StatusCode.UNSET),
+        start_time=span.start_ns,
+        end_time=span.end_ns,
+        instrumentation_info=deferring.tracer.instrumentation_info,
+        instrumentation_scope=deferring.scope,
+    )
+
+
+def bare(span: Described, deferring: "Deferring") -> ReadableSpan:
+    """Return a finished span that cannot be described: its ids and times, which hold the trace together."""
+    shape = getattr(span, "shape", None)
+    return ReadableSpan(
+        name="" if shape is None else shape.name,
+        context=context_of(span),
+        parent=span.parent,
+        resource=deferring.resource,
+        kind=SpanKind.INTERNAL if shape is None else shape.kind,
         status=Status(StatusCode.UNSET),
         start_time=span.start_ns,
         end_time=span.end_ns,
