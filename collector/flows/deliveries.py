@@ -34,17 +34,24 @@ class Reader:
 class Try:
     """One delivery of an event to a reader: polled, processed, or both. `error` is the processing's.
 
-    A processing that is unfinished was begun, and no more.
+    A processing that is unfinished was begun, and no more. `inferred` is what the client made of the same delivery
+    before the program said itself, in another thread, that it processes it.
     """
 
     poll: SpanRow | None = None
     process: SpanRow | None = None
+    inferred: SpanRow | None = None
 
     @property
     def span(self) -> SpanRow:
         span = self.process or self.poll
         assert span is not None
         return span
+
+    @property
+    def spans(self) -> list[SpanRow]:
+        """All that tell of it, the one that counts first."""
+        return [row for row in (self.process, self.inferred, self.poll) if row is not None]
 
     @property
     def taken_ms(self) -> float:
@@ -238,7 +245,8 @@ def _first(one: Try) -> SpanRow:
 
 
 def _paired(tries: Iterable[Try]) -> list[Try]:
-    """Put each processing together with the poll that handed its event out, the latest one before it."""
+    """Put each processing together with the poll that handed its event out, the latest one before it, and with what was
+    inferred of that poll."""
     ordered = sorted(tries, key=lambda one: (one.span.start_ns, one.process is not None, one.span.context))
     polls: list[Try] = []
     paired: list[Try] = []
@@ -247,11 +255,23 @@ def _paired(tries: Iterable[Try]) -> list[Try]:
             polls.append(one)
             continue
         fitting = [poll for poll in polls if _may_belong(poll.span, one.span)]
+        inferred = _inferred_before(paired, one.process)
+        if inferred is not None and not any(poll.span.start_ns > inferred.span.start_ns for poll in fitting):
+            inferred.inferred, inferred.process = inferred.process, one.process
+            continue
         if fitting:
             one.poll = fitting[-1].poll
             polls.remove(fitting[-1])
         paired.append(one)
     return sorted([*paired, *polls], key=lambda one: (one.span.start_ns, one.span.context))
+
+
+def _inferred_before(tries: Sequence[Try], said: SpanRow) -> Try | None:
+    """The latest try that the same client inferred; None for a processing that is inferred too."""
+    if said.is_inferred:
+        return None
+    own = [one for one in tries if one.process is not None and _may_belong(one.process, said)]
+    return own[-1] if own and own[-1].span.is_inferred else None
 
 
 def _may_belong(poll: SpanRow, process: SpanRow) -> bool:

@@ -57,7 +57,7 @@ def steps_of(trail: Trail, facts: Facts) -> list[Step]:
         for finding in judge(sent, facts):
             step = Step(sent, finding, attempts=sum(one.is_ended for one in finding.tries))
             for one in finding.tries:
-                for span in filter(None, (one.process, one.poll)):
+                for span in one.spans:
                     step.caused += [
                         other
                         for other in caused.get(span.context, [])

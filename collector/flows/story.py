@@ -33,7 +33,9 @@ def tell(trail: Trail, facts: Facts, bounds: Bounds) -> Flow:
     said = verdict(trail, steps, facts)
     failing = _failing_path(trail, steps, said)
     hops = [_hop(step, failing) for step in steps]
-    hop_of = {one.span.context: step.id for step in steps for one in step.finding.tries}
+    hop_of = {
+        row.context: step.id for step in steps for one in step.finding.tries for row in (one.span, one.inferred) if row
+    }
     is_under_way = any(step.finding.state in UNDER_WAY for step in steps)
     return Flow(
         id=trail.id,

@@ -149,6 +149,64 @@ def test_a_group_that_went_back_before_an_event_and_fell_silent_over_it_has_cras
     assert scene.hop(order, GROUP, LATER_MS).state is State.CRASHED
 
 
+# What is inferred of a poll whose work the program then says itself, in another thread
+
+
+@pytest.mark.parametrize("is_unfinished", [False, True])
+def test_work_said_in_a_workers_thread_is_one_attempt_with_what_was_inferred_where_it_was_polled(
+    scene: Scene, is_unfinished: bool
+) -> None:
+    world = scene.world
+    order = world.send("storefront", "orders")
+    world.poll("payments", GROUP, [order])
+    with world.process("payments", GROUP, order, is_inferred=True, is_unfinished=is_unfinished):
+        pass
+    with world.process("payments", GROUP, order, error=GATEWAY):
+        pass
+    hop = scene.hop(order, GROUP, LATER_MS)
+    assert hop.state is State.FAILED
+    assert [(attempt.polled_ms is not None, attempt.error) for attempt in hop.attempts] == [(True, hop.error)]
+    flow = scene.flow(order, LATER_MS)
+    assert flow.verdict.attempt == 1
+    assert {span.hop for span in flow.spans if span.operation == "process"} == {hop.id}
+
+
+def test_work_said_for_each_event_of_a_batch_is_one_attempt_for_each(scene: Scene) -> None:
+    world = scene.world
+    orders = [world.send("storefront", "orders") for _ in range(2)]
+    world.poll("payments", GROUP, orders)
+    with world.process("payments", GROUP, orders, is_inferred=True):
+        pass
+    for order in orders:
+        with world.process("payments", GROUP, order):
+            pass
+    assert [len(scene.hop(order, GROUP, LATER_MS).attempts) for order in orders] == [1, 1]
+
+
+@pytest.mark.parametrize("member", ["member-1", "member-2"])
+def test_work_said_of_a_later_delivery_is_an_attempt_of_its_own(scene: Scene, member: str) -> None:
+    world = scene.world
+    order = world.send("storefront", "orders")
+    world.poll("payments", GROUP, [order])
+    with world.process("payments", GROUP, order, is_inferred=True, is_unfinished=True):
+        pass
+    world.poll("payments", GROUP, [order], member=member)
+    with world.process("payments", GROUP, order, member=member):
+        pass
+    assert len(scene.hop(order, GROUP, LATER_MS).attempts) == 2
+
+
+def test_an_event_sent_before_the_program_said_its_work_is_caused_by_the_same_hop(scene: Scene) -> None:
+    world = scene.world
+    order = world.send("storefront", "orders")
+    world.poll("payments", GROUP, [order])
+    with world.process("payments", GROUP, order, is_inferred=True) as work:
+        world.send("payments", "audit", parent=work)
+    with world.process("payments", GROUP, order):
+        pass
+    assert [at.topic for at in scene.hop(order, GROUP, LATER_MS).caused] == ["audit"]
+
+
 # Left in hand by a process that lives on
 
 
