@@ -1,7 +1,10 @@
 """Over OTLP/gRPC noted spans go out as over HTTP: encoded by template, counted, and never in the program's way."""
 
 import logging
+import os
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -182,6 +185,36 @@ def test_a_collector_that_comes_back_gets_what_it_had_refused(
     assert provider.force_flush()
     assert (receiver.requests, len(receiver.spans)) == (3, 2)
     assert counts.health() == Health(noted=2, exported=2)
+
+
+PROGRAM = """
+import multiprocessing, types
+import flowtrail
+from opentelemetry import trace
+
+def work(topic):
+    record = types.SimpleNamespace(topic=topic, partition=0, offset=1, key=None, value=b"", headers=[])
+    with flowtrail.process(record): pass
+
+flowtrail.set_up(service="till")
+work("before")
+trace.get_tracer_provider().force_flush()
+child = multiprocessing.get_context("fork").Process(target=work, args=("child",))
+child.start(); child.join(); work("parent")
+"""
+
+
+def test_a_forked_child_exports_over_a_channel_of_its_own(receiver: Receiver) -> None:
+    finished = subprocess.run(
+        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", PROGRAM],  # of forking with threads
+        env=os.environ | {"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (finished.returncode, finished.stderr) == (0, "")
+    assert [span.name for span in receiver.spans] == ["process before", "process child", "process parent"]
 
 
 TOLD = ("endpoint", "insecure", "headers", "timeout", "compression", "channel_options", "retryable_error_codes")
