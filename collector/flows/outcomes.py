@@ -18,6 +18,7 @@ from .facts import Facts
 from .findings import Finding
 from .past import DEAD_LETTER, RETRY
 from .rows import Context, Place
+from .sending import work_on_aborted
 from .states import judge
 from .stitching import Trail
 from .wording import clipped, counted, listed
@@ -42,6 +43,12 @@ class Step:
     def id(self) -> str:
         reader = self.finding.reader
         return f"{self.sent.id}>{reader.name if reader else ''}"
+
+    @property
+    def state(self) -> State:
+        """What a verdict calls it: of work on an aborted event the abort is what matters."""
+        state = self.finding.state
+        return State.ABORTED if state is State.PROCESSED and self.sent.is_aborted else state
 
     @property
     def processes(self) -> list[Try]:
@@ -71,6 +78,8 @@ def steps_of(trail: Trail, facts: Facts) -> list[Step]:
         by_event.setdefault(step.sent.id, []).append(step)
     for step in steps:
         _resolve(step, by_event, facts, under_way=set())
+    for step in steps:
+        work_on_aborted(step.sent, step.finding)
     return steps
 
 
@@ -306,6 +315,13 @@ def consequence(step: Step, steps: Sequence[Step], facts: Facts) -> str | None:
     if went_well:
         names = [other.finding.reader.name for other in went_well if other.finding.reader]
         said.append(f"{listed(names)} processed the same event.")
+    if step.finding.state is State.ABORTED:
+        eager = [
+            other.finding.reader.name
+            for other in steps
+            if other is not step and other.sent is step.sent and other.finding.tries and other.finding.reader
+        ]
+        said += [f"{name} worked on the same event, since it reads uncommitted ones." for name in eager]
     return " ".join(filter(None, said)) or None
 
 
@@ -323,6 +339,9 @@ def _of_itself(step: Step, steps: Sequence[Step], facts: Facts) -> str | None:
         if step.finding.error is None:
             return None
         return "The event never reached Kafka: nothing that follows it can happen."
+    if step.state is State.ABORTED and reader is not None and step.finding.tries:
+        sent_on = sorted({sent.topic for sent in step.caused if _is_sent(sent)})
+        return f"It sent on to {listed(sent_on)}." if sent_on else f"{reader.name} sent nothing on."
     if state is State.ABORTED:
         return "It may lie in the log, where only groups that read uncommitted events see it."
     if state is State.UNCONSUMED:

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from flowtrail.collector.api.answers import State
+from flowtrail.collector.api.answers import Evidence, State, Tone
 from flowtrail.tracer.attributes import UNACKNOWLEDGED_EVENT, UNKNOWN_OUTCOME
 
 from .deliveries import Reader, Sent, Try, error_text
@@ -57,8 +57,22 @@ def aborted(sent: Sent, reader: Reader | None) -> Finding:
         State.ABORTED,
         f"{sent.send.service} aborted the transaction of {sent.id}: {who}.",
         since_ms=sent.send.end_ms,
-        evidence=[span_evidence(sent.send.service, "sent in a transaction that was aborted", Try(process=sent.send))],
+        evidence=[_aborted_evidence(sent.send)],
     )
+
+
+def work_on_aborted(sent: Sent, finding: Finding) -> None:
+    """Let a finding say that this reader took an aborted event: what it made of it is not to count."""
+    if not sent.is_aborted or not finding.tries or finding.reader is None:
+        return
+    assert sent.send is not None
+    who, sender = finding.reader.name, sent.send.service
+    if finding.state is State.PROCESSED:
+        finding.tone = Tone.SLOW
+        finding.sentence = f"{who} worked on {sent.id}, whose transaction {sender} aborted."
+    else:
+        finding.sentence += f" ({sender} aborted the event's transaction: {who} reads uncommitted ones.)"
+    finding.evidence = [*finding.evidence, _aborted_evidence(sent.send)]
 
 
 def with_outcome(sent: Sent, finding: Finding) -> Finding:
@@ -69,3 +83,7 @@ def with_outcome(sent: Sent, finding: Finding) -> Finding:
             "Whether its transaction was committed is not known: a group that reads committed events may never see it.",
         ]
     return finding
+
+
+def _aborted_evidence(send: SpanRow) -> Evidence:
+    return span_evidence(send.service, "sent in a transaction that was aborted", Try(process=send))

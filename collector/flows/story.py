@@ -120,7 +120,7 @@ def _failing_path(trail: Trail, steps: Sequence[Step], said: Verdict) -> frozens
             for step in steps
             if coordinates(step.sent) == said.coordinates
             and (step.finding.reader.group or None if step.finding.reader else None) == said.hop_group
-            and step.finding.state is said.state
+            and step.state is said.state
         ),
         None,
     )

@@ -62,7 +62,7 @@ def _deeper_cause(step: Step, steps: Sequence[Step]) -> Step:
 
 def _of_step(trail: Trail, step: Step, steps: Sequence[Step], facts: Facts) -> Verdict:
     finding = step.finding
-    state, reader = finding.state, finding.reader
+    state, reader = step.state, finding.reader
     good, good_service = _last_good(step, steps)
     return Verdict(
         flow=trail.id,
@@ -176,6 +176,8 @@ def _last_good(step: Step, steps: Sequence[Step]) -> tuple[Coordinates | None, s
 def _next_step(step: Step, steps: Sequence[Step], facts: Facts) -> str | None:
     finding, sent = step.finding, step.sent
     who = finding.reader.name if finding.reader else ""
+    if step.state is State.ABORTED and finding.tries:
+        return f"If work on aborted events is not to count, set {who}'s isolation level to read_committed."
     match finding.state:
         case State.NOT_SENT:
             producer = sent.send.service if sent.send else "the producer"

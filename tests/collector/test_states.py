@@ -489,8 +489,41 @@ def test_a_group_that_reads_uncommitted_events_and_processed_an_aborted_one_has_
     order = world.send("storefront", "orders", outcome="aborted")
     world.handled("audit", "audit-eager", order)
     world.handled("payments", "payments-workers", world.send("storefront", "orders"))
-    assert scene.hop(order, "audit-eager", LATER_MS).state is State.PROCESSED
+    hop = scene.hop(order, "audit-eager", LATER_MS)
+    assert (hop.state, hop.tone) == (State.PROCESSED, Tone.SLOW)
+    assert hop.sentence == "audit-eager worked on orders/0/0, whose transaction storefront aborted."
+    assert hop.evidence[-1].span_id == order.span_id
     assert scene.hop(order, "payments-workers", LATER_MS).state is State.ABORTED
+
+
+@pytest.mark.parametrize("reader", ["audit-eager", "zealous"])
+def test_the_verdict_on_an_aborted_event_names_the_group_that_worked_on_it(scene: Scene, reader: str) -> None:
+    world = scene.world
+    world.handled("payments", "payments-workers", world.send("storefront", "orders"))
+    order = world.send("storefront", "orders", outcome="aborted")
+    world.poll("audit", reader, [order])
+    with world.process("audit", reader, order) as work:
+        report = world.send("audit", "reports", parent=work)
+    world.handled("archive", "archive", report)
+    verdict = scene.flow(order, LATER_MS).verdict
+    assert (verdict.state, verdict.tone) == (State.ABORTED, Tone.SLOW)
+    if reader < "payments-workers":  # readers come by name
+        assert verdict.sentence == f"{reader} worked on orders/0/1, whose transaction storefront aborted."
+        assert verdict.consequence == "It sent on to reports."
+        assert "read_committed" in (verdict.next_step or "")
+        assert [hop.group for hop in scene.flow(order, LATER_MS).hops if hop.on_failing_path] == [reader, "archive"]
+    else:
+        assert f"{reader} worked on the same event, since it reads uncommitted ones." in (verdict.consequence or "")
+
+
+def test_a_failure_on_an_aborted_event_is_a_failure_and_says_that_the_event_was_aborted(scene: Scene) -> None:
+    order = scene.world.send("storefront", "orders", outcome="aborted")
+    scene.world.handled("audit", "audit-eager", order, error=GATEWAY)
+    verdict = scene.flow(order, LATER_MS).verdict
+    assert verdict.state is State.FAILED
+    assert verdict.sentence.endswith(
+        "(storefront aborted the event's transaction: audit-eager reads uncommitted ones.)"
+    )
 
 
 @pytest.mark.parametrize("error", [("TransactionAbortedError", "aborted"), ("KafkaError", "Local: Purged in queue")])
