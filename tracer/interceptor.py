@@ -165,7 +165,10 @@ class Chain:
         for interceptor in self._added:
             _run(interceptor, "on_consume", polled)
         if self._last is not None:
-            _run(self._last, "polled", polled)
+            try:
+                self._last.polled(polled)
+            except Exception as error:
+                COUNTS.fail(type(self._last).__qualname__, "polled", error)
 
     def commit(self, committed: Committed) -> None:
         """Tell of a commit, once it is answered."""

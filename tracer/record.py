@@ -3,9 +3,10 @@
 Named tuples where one is made for every record: a frozen dataclass takes four times as long to make.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
     from .shapes import Shape
@@ -89,6 +90,10 @@ class Received(NamedTuple):
     value_schema: str | None = None
 
 
+# Both of their fields in order, as one tuple: what a class's own call does, in half the time.
+received_of: Final[Callable[[tuple[Any, ...]], Received]] = partial(tuple.__new__, Received)
+
+
 class Event(NamedTuple):
     """Something that happened to a consumer between two polls: a seek, a rebalance. `at_ns` since the epoch."""
 
@@ -107,6 +112,9 @@ class Polled(NamedTuple):
     records: Sequence[Received]
     started_ns: int
     events: Sequence[Event] = ()
+
+
+polled_of: Final[Callable[[tuple[Any, ...]], Polled]] = partial(tuple.__new__, Polled)
 
 
 class Closed(NamedTuple):

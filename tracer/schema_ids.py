@@ -25,6 +25,10 @@ from .record import Header
 KEY_HEADER: Final = "__key_schema_id"
 VALUE_HEADER: Final = "__value_schema_id"
 
+NO_SCHEMAS: Final = (None, None)
+# Bytes from here on begin with neither 00 nor 01, as those with a schema do.
+SCHEMAS_END: Final = b"\x02"
+
 _ID_BYTES: Final = 5
 _GUID_BYTES: Final = 17
 _LONG_BYTES: Final = 8

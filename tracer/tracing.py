@@ -23,7 +23,7 @@ from .interceptor import Chain
 from .metrics import METRICS
 from .origin import forwarded_attributes
 from .record import Client, Closed, Committed, Polled, Received, Unacknowledged
-from .schema_ids import schema_ids
+from .schema_ids import NO_SCHEMAS, SCHEMAS_END, schema_ids
 from .serde_errors import may_hold_data, may_lead_to_data, schemas_of
 from .shapes import Shape, shape_of
 from .under_way import Schemas, Sending, Transaction
@@ -32,9 +32,6 @@ if TYPE_CHECKING:
     from .fast_path.deferring import Deferring
 
 SCOPE: Final = "flowtrail.tracer"
-_NO_SCHEMAS: Final = (None, None)
-# Bytes from here on begin with neither 00 nor 01, as those with a schema do.
-_SCHEMAS_END: Final = b"\x02"
 # The SDK cuts off links beyond its limit, by default 128 (OTEL_SPAN_LINK_COUNT_LIMIT).
 LINKS_PER_SPAN: Final = 128
 # Sends whose spans wait for the outcome of their transaction. They all end at once then: half of what the queue holds.
@@ -103,12 +100,12 @@ class Tracing:
         # Nearly no payload has a schema: that is seen without a call.
         is_plain = (
             type(value) is bytes
-            and value >= _SCHEMAS_END
-            and (key is None or (type(key) is bytes and key >= _SCHEMAS_END))
+            and value >= SCHEMAS_END
+            and (key is None or (type(key) is bytes and key >= SCHEMAS_END))
         )
         if given is not None or not is_plain:
             schemas = schema_ids(key, value, given)
-            if schemas != _NO_SCHEMAS:
+            if schemas != NO_SCHEMAS:
                 sending.schemas = schemas
         processors = self._processors  # as in `_fast`, without a call
         if processors is not None and processors._span_processors is self._planned_for:
@@ -160,7 +157,7 @@ class Tracing:
             sending.described()
             span = deferring.begun(sending)
         elif span is not None:
-            schemas = spans.schema_attributes(*(sending.schemas or _NO_SCHEMAS))
+            schemas = spans.schema_attributes(*(sending.schemas or NO_SCHEMAS))
             span.set_attributes(spans.acknowledged_attributes(sending.client, partition, offset) | schemas)
         else:
             return
@@ -389,9 +386,9 @@ def _received(current: Context) -> list[SpanContext]:
 
 def _known_of_either(schemas: Schemas | None, others: Schemas) -> Schemas | None:
     """The ids of key and value, the first ones where both are known; None when none is."""
-    key, value = schemas or _NO_SCHEMAS
+    key, value = schemas or NO_SCHEMAS
     found = key or others[0], value or others[1]
-    return None if found == _NO_SCHEMAS else found
+    return None if found == NO_SCHEMAS else found
 
 
 def _hold(transaction: Transaction, sent: Span | Sending) -> None:

@@ -2,8 +2,6 @@
 
 import threading
 
-import pytest
-
 from flowtrail.tracer.clients.switch import Switch
 
 
@@ -54,8 +52,3 @@ def test_one_that_is_on_needs_no_first_use() -> None:
     switch.turn_on_at_first_use(lambda: done.append(1))
     assert switch.is_on
     assert done == []
-
-
-def test_it_has_no_other_attributes() -> None:
-    with pytest.raises(AttributeError, match="was_on"):
-        Switch().was_on  # noqa: B018

@@ -6,7 +6,7 @@ that here, by the message's identity, for the last thousands of messages. Nothin
 
 from typing import Any, Final
 
-from flowtrail.tracer.record import Client, Header, Received
+from flowtrail.tracer.record import Client, Header, Received, received_of
 from flowtrail.tracer.schema_ids import KEY_HEADER, VALUE_HEADER, schema_ids
 
 # Of so many messages at least it is known through which client they came; of twice as many at most.
@@ -73,7 +73,7 @@ def read_record_of(message: Any, client: Client) -> Received:
         if header[0] in _SCHEMA_HEADERS:
             has_schema = True
     key_schema, value_schema = schema_ids(key, value, headers) if has_schema else (None, None)
-    return Received._make(
+    return received_of(
         (
             client,
             message.topic(),

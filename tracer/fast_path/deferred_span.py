@@ -82,6 +82,10 @@ class DeferredSpan(_Span):
         self._context: SpanContext | None = None
         self._touched: trace.Span | None = None
 
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any: ...  # what the SDK's span has beside the API, see `_of_sdk`
+
     def describe(self) -> None:
         """Set `own`, `links` and `events` from the facts."""
 

@@ -164,7 +164,7 @@ class Deferring:
 
     def polled(self, current: Context, polled: Polled) -> bool:
         """Note a poll; its spans are made by the drain."""
-        self.put(PollNote(self, polled, _parent(current), time_ns()), len(polled.records))
+        self.put(PollNote(self, polled, _parent(current) if current else None, time_ns()), len(polled.records))
         return True
 
     def committed(self, current: Context, committed: Committed) -> bool:

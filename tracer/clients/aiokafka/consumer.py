@@ -17,7 +17,7 @@ from flowtrail.tracer.clients.consumer_events import note_rebalance, note_seek, 
 from flowtrail.tracer.clients.known import is_known
 from flowtrail.tracer.clients.undeserialized import tell_undeserialized
 from flowtrail.tracer.counts import COUNTS
-from flowtrail.tracer.record import Polled
+from flowtrail.tracer.record import Polled, polled_of
 from flowtrail.tracer.tracing import CHAIN
 
 from .commits import commit
@@ -99,7 +99,7 @@ async def getone(original: Callable[..., Awaitable[Any]], consumer: Any, partiti
     try:
         client = known.client()
         received = (receive(client, record),)
-        CHAIN.consume(Polled(client, received, started_ns, known.take_events() if known.events else ()))
+        CHAIN.consume(polled_of((client, received, started_ns, known.take_events() if known.events else ())))
         known.note_task()
         inferred.begin(received, False)
     except Exception as error:

@@ -2,7 +2,9 @@
 
 import weakref
 from asyncio import Task, current_task
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final
 
 import aiokafka
@@ -92,9 +94,8 @@ def known_of_part(part: Any) -> Known | None:
     return _OF_PART.get(id(part))
 
 
-def known_of(client: Any) -> Known:
-    """Return what is known of a client; the first call looks it up. Raises AttributeError for one of another shape."""
-    return known.known_of(client, Known)
+# Returns what is known of a client; the first call looks it up. Raises AttributeError for one of another shape.
+known_of: Final[Callable[[Any], Known]] = partial(known.known_of, make=Known)
 
 
 def known_or_none(client: Any) -> Known | None:

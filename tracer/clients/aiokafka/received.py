@@ -5,8 +5,8 @@ from typing import Any
 from aiokafka.structs import ConsumerRecord as PlainRecord
 
 from flowtrail.tracer.clients.consumer_record import RECEIVED_THROUGH, read_record
-from flowtrail.tracer.record import Client, Received
-from flowtrail.tracer.schema_ids import schema_ids
+from flowtrail.tracer.record import Client, Received, received_of
+from flowtrail.tracer.schema_ids import NO_SCHEMAS, SCHEMAS_END, schema_ids
 
 
 class ConsumerRecord(PlainRecord):  # type: ignore[misc]  # aiokafka is not typed
@@ -41,20 +41,31 @@ def receive(client: Client, record: Any) -> Received:
     record.flowtrail_client = client
     key, value, headers = record.key, record.value, record.headers
     timestamp_ms, value_bytes = record.timestamp, record.serialized_value_size
-    key_schema, value_schema = schema_ids(key, value, headers)
-    return Received(
-        client,
-        record.topic,
-        record.partition,
-        record.offset,
-        key,
-        timestamp_ms if timestamp_ms >= 0 else None,
-        headers,
-        value_bytes < 0,
-        value_bytes if value_bytes >= 0 else None,
-        None,
-        key_schema,
-        value_schema,
+    # Most have none: that is seen without a call.
+    is_plain = (
+        type(value) is bytes
+        and value >= SCHEMAS_END
+        and (key is None or (type(key) is bytes and key >= SCHEMAS_END))
+        and headers
+        and len(headers) == 1
+        and headers[0][0] == "traceparent"
+    )
+    key_schema, value_schema = NO_SCHEMAS if is_plain else schema_ids(key, value, headers)
+    return received_of(
+        (
+            client,
+            record.topic,
+            record.partition,
+            record.offset,
+            key,
+            timestamp_ms if timestamp_ms >= 0 else None,
+            headers,
+            value_bytes < 0,
+            value_bytes if value_bytes >= 0 else None,
+            None,
+            key_schema,
+            value_schema,
+        )
     )
 
 

@@ -13,7 +13,7 @@ from flowtrail.tracer.clients.known import is_known, known_of
 from flowtrail.tracer.clients.message import read_message, read_record_of, remember
 from flowtrail.tracer.clients.switch import Switch
 from flowtrail.tracer.counts import COUNTS
-from flowtrail.tracer.record import Polled, Received
+from flowtrail.tracer.record import Received, polled_of
 from flowtrail.tracer.tracing import CHAIN
 
 from .commits import commit, on_commit
@@ -82,10 +82,10 @@ def consumer_methods(plain: Any, switch: Switch) -> dict[str, Callable[..., Any]
         return plain.subscribe(self, *arguments, **options)
 
     def close(self, /, *arguments, **options):  # type: ignore[no-untyped-def]
-        return close_consumer(self, plain.close, arguments, options)
+        return close_consumer(self, switch, plain.close, arguments, options)
 
     def __exit__(self, /, *arguments, **options):  # type: ignore[no-untyped-def]
-        return close_consumer(self, plain.__exit__, arguments, options)
+        return close_consumer(self, switch, plain.__exit__, arguments, options)
 
     return {
         "__init__": __init__,
@@ -115,7 +115,7 @@ def tell_received(known: Known, consumer: Any, messages: Any, started_ns: int, *
                 records.append(received)
         if not records:
             return
-        CHAIN.consume(Polled(client, records, started_ns, known.take_events() if known.events else ()))
+        CHAIN.consume(polled_of((client, records, started_ns, known.take_events() if known.events else ())))
         if not known.is_driven:
             known.inferred.begin(records, is_batch)
     except Exception as error:
@@ -123,11 +123,11 @@ def tell_received(known: Known, consumer: Any, messages: Any, started_ns: int, *
 
 
 def close_consumer(
-    consumer: Any, original: Callable[..., Any], arguments: tuple[Any, ...], options: dict[str, Any]
+    consumer: Any, switch: Switch, original: Callable[..., Any], arguments: tuple[Any, ...], options: dict[str, Any]
 ) -> Any:
     """Call the original, which may commit; nobody comes back for another record after it."""
     known = known_of(consumer, Known) if is_known(consumer) else None
-    with Closing(WHERE, known):
+    with Closing(WHERE, known if switch.is_on else None):
         try:
             return original(consumer, *arguments, **options)
         finally:

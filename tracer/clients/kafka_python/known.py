@@ -1,7 +1,9 @@
 """Where kafka-python keeps what is to be known of a client."""
 
 import weakref
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final
 
 import kafka
@@ -68,9 +70,8 @@ def known_of_coordinator(coordinator: Any) -> Known | None:
     return _OF_COORDINATOR.get(id(coordinator))
 
 
-def known_of(client: Any) -> Known:
-    """Return what is known of a client; the first call looks it up. Raises AttributeError for one of another shape."""
-    return known.known_of(client, Known)
+# Returns what is known of a client; the first call looks it up. Raises AttributeError for one of another shape.
+known_of: Final[Callable[[Any], Known]] = partial(known.known_of, make=Known)
 
 
 def known_or_none(client: Any) -> Known | None:

@@ -6,8 +6,8 @@ from typing import Any
 from kafka.consumer.fetcher import ConsumerRecord as PlainRecord
 
 from flowtrail.tracer.clients.consumer_record import RECEIVED_THROUGH, client_of, read_record
-from flowtrail.tracer.record import Client, Received
-from flowtrail.tracer.schema_ids import schema_ids
+from flowtrail.tracer.record import Client, Received, received_of
+from flowtrail.tracer.schema_ids import NO_SCHEMAS, SCHEMAS_END, schema_ids
 
 
 class ConsumerRecord(PlainRecord):  # type: ignore[misc]  # kafka-python has no types
@@ -35,29 +35,42 @@ def receive(client: Client, records: Sequence[Any], received: list[Received]) ->
     One of another shape (a fetcher of the program's own) stays as it is.
     """
     found: list[Any] = []
+    make: Any = tuple.__new__
     for record in records:
         if type(record) is not PlainRecord:
             found.append(record)
             received.append(read_record(record))
             continue
         topic, partition, _, offset, timestamp_ms, _, key, value, headers, _, _, value_bytes, _ = record
-        key_schema, value_schema = schema_ids(key, value, headers)
-        known = tuple.__new__(ConsumerRecord, record)
-        known.flowtrail_client = client
-        known.flowtrail_received = plain = Received(
-            client,
-            topic,
-            partition,
-            offset,
-            key,
-            timestamp_ms if timestamp_ms is not None and timestamp_ms >= 0 else None,
-            tuple(headers or ()),  # the list is the program's, which may add to it
-            value is None if value_bytes is None else value_bytes < 0,
-            value_bytes if value_bytes is not None and value_bytes >= 0 else None,
-            None,
-            key_schema,
-            value_schema,
+        # Most have none: that is seen without a call.
+        is_plain = (
+            type(value) is bytes
+            and value >= SCHEMAS_END
+            and (key is None or (type(key) is bytes and key >= SCHEMAS_END))
+            and headers
+            and len(headers) == 1
+            and headers[0][0] == "traceparent"
         )
+        key_schema, value_schema = NO_SCHEMAS if is_plain else schema_ids(key, value, headers)
+        plain = received_of(
+            (
+                client,
+                topic,
+                partition,
+                offset,
+                key,
+                timestamp_ms if timestamp_ms is not None and timestamp_ms >= 0 else None,
+                tuple(headers or ()),  # the list is the program's, which may add to it
+                value is None if value_bytes is None else value_bytes < 0,
+                value_bytes if value_bytes is not None and value_bytes >= 0 else None,
+                None,
+                key_schema,
+                value_schema,
+            )
+        )
+        known = make(ConsumerRecord, record)
+        known.flowtrail_client = client
+        known.flowtrail_received = plain
         found.append(known)
         received.append(plain)
     return found
