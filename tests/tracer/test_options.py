@@ -138,7 +138,7 @@ def test_an_excluded_topic_has_no_spans_and_no_header_of_ours(
     with flowtrail.process(record) as span:
         assert not span.is_recording()
     assert record.headers == [("mine", b"1")]
-    assert tracer.finished() == []
+    assert {span.name for span in tracer.finished()} == {"close"}  # of the clients, which are about other topics too
 
 
 def test_an_exceptions_text_is_redacted_and_its_stack_left_out(

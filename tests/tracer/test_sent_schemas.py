@@ -87,6 +87,7 @@ def send(
         return {
             span.name.split()[0]: tuple((span.attributes or {}).get(name) for name in wanted)
             for span in exporter.get_finished_spans()
+            if span.name != "close"
         }
 
     yield send

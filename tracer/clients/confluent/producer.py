@@ -90,10 +90,10 @@ def producer_methods(plain: Any, switch: Switch) -> dict[str, Callable[..., Any]
                 known.answer(sending, error=Unacknowledged("a producer older than its tracing: its reports go unseen"))
 
     def close(self, /, *arguments, **options):  # type: ignore[no-untyped-def]
-        return _close(self, plain.close, arguments, options)
+        return _close(self, switch, plain.close, arguments, options)
 
     def __exit__(self, /, *arguments, **options):  # type: ignore[no-untyped-def]
-        return _close(self, plain.__exit__, arguments, options)
+        return _close(self, switch, plain.__exit__, arguments, options)
 
     return {
         "__init__": __init__,
@@ -178,10 +178,12 @@ class _Failed:
             COUNTS.fail(WHERE, "produce", error)
 
 
-def _close(producer: Any, original: Callable[..., Any], arguments: tuple[Any, ...], options: dict[str, Any]) -> Any:
+def _close(
+    producer: Any, switch: Switch, original: Callable[..., Any], arguments: tuple[Any, ...], options: dict[str, Any]
+) -> Any:
     """Call the original; after it, what is unanswered will not be answered any more."""
     known = known_of(producer, Known) if is_known(producer) else None
-    with Closing(WHERE, known) as closing:
+    with Closing(WHERE, known if switch.is_on else None) as closing:
         is_closed = False
         try:
             answer = original(producer, *arguments, **options)

@@ -37,9 +37,9 @@ def share_consumer_methods(plain: Any, switch: Switch) -> dict[str, Callable[...
         return messages
 
     def close(self, /, *arguments, **options):  # type: ignore[no-untyped-def]
-        return close_consumer(self, plain.close, arguments, options)
+        return close_consumer(self, switch, plain.close, arguments, options)
 
     def __exit__(self, /, *arguments, **options):  # type: ignore[no-untyped-def]
-        return close_consumer(self, plain.__exit__, arguments, options)
+        return close_consumer(self, switch, plain.__exit__, arguments, options)
 
     return {"__init__": __init__, "poll": poll, "close": close, "__exit__": __exit__}
