@@ -263,12 +263,29 @@ def test_spans_wait_for_room_in_the_sdks_queue_so_that_none_is_lost_uncounted(
     assert COUNTS.health().dropped == before.dropped
 
 
+def test_a_worker_that_missed_its_full_queue_is_told_again(
+    exporter: tuple[SpanExporter, Receiver], make: Callable[..., Made], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    processor = BatchSpanProcessor(
+        exporter[0], max_queue_size=4, max_export_batch_size=4, schedule_delay_millis=1_000_000
+    )
+    awaken = processor._batch_processor._worker_awaken
+    missed: list[None] = []
+    monkeypatch.setattr(awaken, "set", lambda: type(awaken).set(awaken) if missed else missed.append(None))
+    tracing, _ = make(processor)
+    before = COUNTS.health().exported
+    send(tracing, 5)
+    wait_until(lambda: COUNTS.health().exported - before == 5, "there is room for the fifth")
+    assert missed
+
+
 def test_what_finds_no_room_until_the_end_is_counted(
     exporter: tuple[SpanExporter, Receiver], make: Callable[..., Made], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(hand_over, "SHUTDOWN_TIMEOUT_S", 0.05)
     exporter[1].gate.clear()
-    tracing, provider = make(BatchSpanProcessor(exporter[0], max_queue_size=64, max_export_batch_size=32))
+    processor = BatchSpanProcessor(exporter[0], max_queue_size=64, max_export_batch_size=32)
+    tracing, provider = make(processor)
     before = COUNTS.health()
     send(tracing, 1000)
     first = provider._active_span_processor._span_processors[0]
@@ -280,7 +297,7 @@ def test_what_finds_no_room_until_the_end_is_counted(
     assert after.noted - before.noted == 1000 == exported + dropped
     assert 64 <= exported <= 64 + 32
     exporter[1].gate.set()
-    provider.force_flush()
+    processor.force_flush()
     assert len(exporter[1].spans) == exported
 
 

@@ -234,16 +234,7 @@ def test_every_variable_counts_as_for_the_stock_exporter(
         monkeypatch.setenv(f"OTEL_EXPORTER_OTLP_{name}", text)
     told = []
     for exporter in (GrpcExporter(), OTLPSpanExporter()):
-        names = (
-            "endpoint",
-            "insecure",
-            "headers",
-            "timeout",
-            "compression",
-            "channel_options",
-            "retryable_error_codes",
-        )
-        told.append([getattr(exporter, f"_{name}") for name in names] + [exporter._credentials is None])
+        told.append([getattr(exporter, f"_{name}", None) for name in TOLD] + [exporter._credentials is None])
         exporter.shutdown()
     assert told[0] == told[1]
 

@@ -5,6 +5,7 @@ the SDK's batch processors with stock OTLP exporters, nobody looks into a span b
 made at all, only what looks like one (`noted_span.py`).
 """
 
+import threading
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -136,6 +137,10 @@ class HandOver(SpanProcessor):
             if self._is_over:
                 return False
             time.sleep(ROOM_EVERY_S)
+            for each in self._queues:
+                # Its worker may have missed that the queue filled, as it just went to sleep; each new span tells it
+                # again, but none comes while we wait.
+                each._worker_awaken.set()
         return True
 
 
@@ -173,8 +178,8 @@ def _queues(processors: Sequence[SpanProcessor]) -> list[Any]:
     found = []
     for each in processors:
         batch = getattr(each, "_batch_processor", None)
-        queue, is_shut_down = getattr(batch, "_queue", None), getattr(batch, "_shutdown", None)
-        if not isinstance(queue, deque) or not isinstance(is_shut_down, bool):
+        known = (("_queue", deque), ("_shutdown", bool), ("_worker_awaken", threading.Event))
+        if not all(isinstance(getattr(batch, name, None), kind) for name, kind in known):
             return []
         found.append(batch)
     return found
