@@ -1,25 +1,21 @@
 """What became of every hop of a flow in the end: failed attempts are followed through retry topics. Pure.
 
-An event that says itself what it was forwarded for, and from where, is taken at its word (`past.py`). For others the
-topic's name tells, and who sent it when.
-
 A failure that was sent to a retry topic and succeeded there is `processed`; one that ended in a dead-letter topic is
 `dead_lettered` at the hop where it began, however many retries lie between.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Final
 
 from flowtrail.collector.api.answers import State, Tone
 
-from .deliveries import Sent, Try, caused_by, events_of
+from .deliveries import Sent, caused_by, events_of
 from .facts import Facts
-from .findings import Finding
-from .past import DEAD_LETTER, RETRY
-from .rows import Context, Place
+from .forwarders import attach_loose, may_cause
+from .rows import Context
 from .sending import work_on_aborted
 from .states import judge
+from .steps import Step, is_dead_letter, is_retry, is_sent
 from .stitching import Trail
 from .wording import clipped, counted, listed
 
@@ -27,32 +23,6 @@ from .wording import clipped, counted, listed
 _COMMITTED: Final = "committed"
 # States that what was forwarded decides: the event went on, whatever became of who sent it on.
 _FORWARDING: Final = (State.FAILED, State.PROCESSED, State.UNKNOWN, State.SKIPPED, State.CRASHED, State.IN_FLIGHT)
-
-
-@dataclass
-class Step:
-    """One hop: an event, what was found of one reader, and the events that its processing sent."""
-
-    sent: Sent
-    finding: Finding
-    caused: list[Sent] = field(default_factory=list)
-    attempts: int = 0
-    is_resolved: bool = False
-
-    @property
-    def id(self) -> str:
-        reader = self.finding.reader
-        return f"{self.sent.id}>{reader.name if reader else ''}"
-
-    @property
-    def state(self) -> State:
-        """What a verdict calls it: of work on an aborted event the abort is what matters."""
-        state = self.finding.state
-        return State.ABORTED if state is State.PROCESSED and self.sent.is_aborted else state
-
-    @property
-    def processes(self) -> list[Try]:
-        return [one for one in self.finding.tries if one.is_ended]
 
 
 def steps_of(trail: Trail, facts: Facts) -> list[Step]:
@@ -68,10 +38,10 @@ def steps_of(trail: Trail, facts: Facts) -> list[Step]:
                     step.caused += [
                         other
                         for other in caused.get(span.context, [])
-                        if other not in step.caused and _may_cause(step, other, facts)
+                        if other not in step.caused and may_cause(step, other, facts)
                     ]
             steps.append(step)
-    _attach_loose(steps, events, trail, facts)
+    attach_loose(steps, events, trail, facts)
     _sent_again(steps)
     by_event: dict[str, list[Step]] = {}
     for step in steps:
@@ -83,84 +53,6 @@ def steps_of(trail: Trail, facts: Facts) -> list[Step]:
     return steps
 
 
-def _attach_loose(steps: Sequence[Step], events: Sequence[Sent], trail: Trail, facts: Facts) -> None:
-    """Find the hop behind a retry or dead letter that was sent after the processing, with the record's old headers."""
-    caused = {sent.id for step in steps for sent in step.caused}
-    sender_of: dict[Context, Sent] = {sent.send.context: sent for sent in events if sent.send is not None}
-    for sent in events:
-        if sent.id in caused or not is_forwarded(sent, facts):
-            continue
-        tried = _forwarders(sent, steps)
-        if tried:
-            _likeliest(tried, sent, facts).caused.append(sent)
-            continue
-        send = sent.send
-        if send is None or _first(sent) is not None:
-            continue
-        parent = trail.parents.get(send.context)
-        origin = sender_of.get(parent) if parent is not None else None
-        tried = [
-            step
-            for step in steps
-            if step.sent is not sent
-            and (origin is None or step.sent is origin or step.sent.key == sent.key)
-            and any(
-                one.span.service == send.service and one.span.start_ns <= send.start_ns for one in step.finding.tries
-            )
-        ]
-        if tried:
-            _likeliest(tried, sent, facts).caused.append(sent)
-
-
-def _first(sent: Sent) -> Place | None:
-    """Where an event says that it lay first; None where it says nothing."""
-    return sent.past.first if sent.past is not None else None
-
-
-def _may_cause(step: Step, sent: Sent, facts: Facts) -> bool:
-    """Whether what was sent while a hop was processed can be this hop's.
-
-    In the processing of a batch, or of another event, a retry or a dead letter is sent for the event that it names.
-    """
-    first = _first(sent)
-    if first is None or step.sent.place is None or not is_forwarded(sent, facts):
-        return True
-    return first in (step.sent.place, _first(step.sent))
-
-
-def _forwarders(sent: Sent, steps: Sequence[Step]) -> list[Step]:
-    """The hops that may have forwarded an event, by its own word on where it lay first; none when it gives no word.
-
-    A second retry names the first event too: so it may come from that one, or from what else names it. Who tried in the
-    sender's own service before the event was sent is meant, as far as there is one.
-    """
-    first = _first(sent)
-    if first is None:
-        return []
-    found = [
-        step
-        for step in steps
-        if step.sent is not sent and step.finding.tries and first in (step.sent.place, _first(step.sent))
-    ]
-    found = [step for step in found if any(one.taken_ms <= sent.sent_ms for one in step.finding.tries)] or found
-    service = sent.send.service if sent.send is not None else ""
-    return [step for step in found if any(one.span.service == service for one in step.finding.tries)] or found
-
-
-def _likeliest(steps: Sequence[Step], forwarded: Sent, facts: Facts) -> Step:
-    """The hop that forwarded an event, of those that may have: one that forwarded none yet, one that failed on it, the
-    latest."""
-    free = [step for step in steps if not any(is_forwarded(one, facts) and _is_sent(one) for one in step.caused)]
-    failed = [step for step in free or steps if _last_error(step, forwarded.sent_ms) is not None]
-    return max(failed or free or steps, key=lambda step: max(one.taken_ms for one in step.finding.tries))
-
-
-def _last_error(step: Step, before_ms: float) -> str | None:
-    """The error of the last try that began before then and ended; None when it ended well, or there is none."""
-    ended = [one for one in step.processes if one.taken_ms <= before_ms]
-    return ended[-1].error if ended else None
-
-
 def _sent_again(steps: Sequence[Step]) -> None:
     """Settle aborted events whose producer sent them anew, as one that reads and writes in transactions does.
 
@@ -169,7 +61,7 @@ def _sent_again(steps: Sequence[Step]) -> None:
     """
     tries: dict[tuple[str, str, str], dict[Context | None, dict[bool, list[Sent]]]] = {}
     for sent in {id(step.sent): step.sent for step in steps}.values():
-        if sent.send is None or not (sent.is_aborted or (sent.outcome == _COMMITTED and _is_sent(sent))):
+        if sent.send is None or not (sent.is_aborted or (sent.outcome == _COMMITTED and is_sent(sent))):
             continue
         one = tries.setdefault((sent.topic, sent.key, sent.send.service), {}).setdefault(sent.send.parent, {})
         one.setdefault(sent.is_aborted, []).append(sent)
@@ -197,8 +89,8 @@ def _resolve(step: Step, by_event: dict[str, list[Step]], facts: Facts, under_wa
     under_way = under_way | {step.id}
     finding = step.finding
     if finding.state in _FORWARDING and finding.reader is not None:
-        dead = [sent for sent in step.caused if is_dead_letter(sent, facts) and _is_sent(sent)]
-        retried = [sent for sent in step.caused if is_retry(sent, facts) and _is_sent(sent)]
+        dead = [sent for sent in step.caused if is_dead_letter(sent, facts) and is_sent(sent)]
+        retried = [sent for sent in step.caused if is_retry(sent, facts) and is_sent(sent)]
         if dead:
             _count_tries(step, dead[-1])
             _dead_lettered(step, dead[-1])
@@ -281,26 +173,6 @@ def _retried(step: Step, retry: Sent, later: Sequence[Step]) -> None:
     finding.tone = None
 
 
-def _is_sent(sent: Sent) -> bool:
-    return sent.send is None or not (sent.send.is_error or sent.is_aborted)
-
-
-def is_dead_letter(sent: Sent, facts: Facts) -> bool:
-    """Whether an event was given up: it says so, or lies in a topic that is called like that."""
-    said = sent.past.forwarded if sent.past is not None else ""
-    return said == DEAD_LETTER if said else facts.roles.is_dead_letter(sent.topic)
-
-
-def is_retry(sent: Sent, facts: Facts) -> bool:
-    """Whether an event is there for another attempt."""
-    said = sent.past.forwarded if sent.past is not None else ""
-    return said == RETRY if said else facts.roles.is_retry(sent.topic)
-
-
-def is_forwarded(sent: Sent, facts: Facts) -> bool:
-    return is_dead_letter(sent, facts) or is_retry(sent, facts)
-
-
 # ── what came of it ─────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -340,7 +212,7 @@ def _of_itself(step: Step, steps: Sequence[Step], facts: Facts) -> str | None:
             return None
         return "The event never reached Kafka: nothing that follows it can happen."
     if step.state is State.ABORTED and reader is not None and step.finding.tries:
-        sent_on = sorted({sent.topic for sent in step.caused if _is_sent(sent)})
+        sent_on = sorted({sent.topic for sent in step.caused if is_sent(sent)})
         return f"It sent on to {listed(sent_on)}." if sent_on else f"{reader.name} sent nothing on."
     if state is State.ABORTED:
         return "It may lie in the log, where only groups that read uncommitted events see it."
@@ -349,7 +221,7 @@ def _of_itself(step: Step, steps: Sequence[Step], facts: Facts) -> str | None:
     if state is State.EXPIRED:
         return "It is gone from the log: only its producer can send it again."
     if state in (State.FAILED, State.CRASHED, State.NO_MEMBER, State.STALLED, State.SKIPPED) and reader is not None:
-        sent_on = sorted({sent.topic for sent in step.caused if _is_sent(sent)})
+        sent_on = sorted({sent.topic for sent in step.caused if is_sent(sent)})
         if sent_on:
             return f"Before that it had sent on to {listed(sent_on)}."
         if state in (State.FAILED, State.SKIPPED):

@@ -19,8 +19,9 @@ from flowtrail.collector.api.answers import (
 
 from .deliveries import Sent, Try, error_text
 from .facts import Facts
-from .outcomes import Step, steps_of
+from .outcomes import steps_of
 from .rows import KINDS, Context, Place, SpanRow
+from .steps import Step
 from .stitching import Bounds, Trail
 from .why import coordinates, verdict
 

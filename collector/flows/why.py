@@ -10,8 +10,9 @@ from flowtrail.collector.api.answers import Coordinates, Evidence, State, Tone, 
 
 from .deliveries import Sent, error_text, error_type
 from .facts import Facts
-from .outcomes import Step, consequence, dead_letter, is_dead_letter
+from .outcomes import consequence, dead_letter
 from .rows import SpanRow
+from .steps import Step, is_dead_letter
 from .stitching import Trail
 from .wording import clipped, counted, duration, listed
 
