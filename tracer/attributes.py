@@ -61,7 +61,8 @@ ORIGINAL_PARTITION: Final = "flowtrail.original.partition"
 ORIGINAL_OFFSET: Final = "flowtrail.original.offset"
 DELIVERY_ATTEMPT: Final = "flowtrail.delivery_attempt"
 LAST_ERROR_TYPE: Final = "flowtrail.last_error.type"
-# "retry" or "dead_letter": by Flowtrail's own `retry_to` and `dead_letter_to`, so it is known and not guessed.
+# "retry" or "dead_letter": by Flowtrail's own `retry_to` and `dead_letter_to`, or by the headers of a framework that
+# writes them on dead letters alone, so it is known and not guessed.
 FORWARDED: Final = "flowtrail.forwarded"
 
 # On the `close` span of a producer: how many sends had no answer when it returned (an int, also 0). Each of their
@@ -85,3 +86,5 @@ COMMIT: Final = ("commit", "settle")
 TRANSACTION: Final = ("transaction", "settle")
 # No type of the conventions fits: these are about no message.
 CLOSE: Final = ("close", "")
+# The names of those: spans by which a client tells of itself alone.
+OF_CLIENT: Final = frozenset({CLOSE[0]})

@@ -48,7 +48,9 @@ class Origin(NamedTuple):
     """What headers say of a record's past; None for what they do not say.
 
     `attempt` is which delivery of the event this record is: 1 would be the first one, so 2 or more. `forwarded` is
-    "retry" or "dead_letter" where Flowtrail's own functions made the record, for the topic `forwarded_to`.
+    "retry" or "dead_letter" where Flowtrail's own functions made the record, for the topic `forwarded_to`. It is
+    "dead_letter" also where only a framework speaks that has such headers for dead letters alone; the topic it does not
+    say.
     """
 
     topic: str | None = None
@@ -91,6 +93,9 @@ def origin(headers: Iterable[Any] | None) -> Origin | None:
     first = found[_OURS if _OURS in families else families[0]] if families else {}
     ours = found.get(_OURS, {})
     forwarded = next((way for way in (DEAD_LETTER, RETRY) if way in ours), None)
+    forwarded_to = None if forwarded is None else ours[forwarded]
+    if not ours and len(families) == 1 and families[0] in _OF_DEAD_LETTERS:
+        forwarded = DEAD_LETTER
     told = Origin(
         topic=first.get("topic"),
         partition=first.get("partition"),
@@ -98,7 +103,7 @@ def origin(headers: Iterable[Any] | None) -> Origin | None:
         attempt=attempt,
         error_type=_error_type(**error),
         forwarded=forwarded,
-        forwarded_to=None if forwarded is None else ours[forwarded],
+        forwarded_to=forwarded_to,
     )
     return told if told != Origin() else None
 
@@ -118,7 +123,8 @@ def origin_attributes(headers: Iterable[Any] | None, topic: str, delivery_attemp
         names.ORIGINAL_OFFSET: found.offset,
         names.DELIVERY_ATTEMPT: attempt,
         names.LAST_ERROR_TYPE: found.error_type,
-        names.FORWARDED: found.forwarded,
+        # Sent back to where it lay first with all its headers, it is no dead letter any more.
+        names.FORWARDED: found.forwarded if found.forwarded_to is not None or found.topic != topic else None,
     }
     return {name: value for name, value in known.items() if value is not None}
 
@@ -170,6 +176,8 @@ def _error_type(error: str | None = None, cause: str | None = None) -> str | Non
 
 _Meaning: TypeAlias = tuple[str, str, Callable[[bytes], Any]]
 _OURS: Final = "flowtrail"
+# Who writes coordinates on dead letters alone, whatever their topic is called. Spring's may be on retries too.
+_OF_DEAD_LETTERS: Final = frozenset({"connect", "streams", "smallrye"})
 
 
 def _coordinates(family: str, prefix: str, number: Callable[[bytes], Any]) -> dict[str, _Meaning]:

@@ -108,10 +108,18 @@ OURS = [
             id="Spring's retry topic",
         ),
         pytest.param(
-            CONNECT, Origin("orders", 1, 42, None, "org.apache.kafka.connect.errors.DataException"), id="Kafka Connect"
+            CONNECT,
+            Origin("orders", 1, 42, None, "org.apache.kafka.connect.errors.DataException", "dead_letter"),
+            id="Kafka Connect",
         ),
-        pytest.param(STREAMS, Origin("orders", 1, 42, None, "java.lang.IllegalStateException"), id="Kafka Streams"),
-        pytest.param(SMALLRYE, Origin("movies", 0, 0, None, "java.lang.RuntimeException"), id="SmallRye"),
+        pytest.param(
+            STREAMS,
+            Origin("orders", 1, 42, None, "java.lang.IllegalStateException", "dead_letter"),
+            id="Kafka Streams",
+        ),
+        pytest.param(
+            SMALLRYE, Origin("movies", 0, 0, None, "java.lang.RuntimeException", "dead_letter"), id="SmallRye"
+        ),
         pytest.param([("kafka_deliveryAttempt", four(2))], Origin(attempt=2), id="Spring's container"),
     ],
 )
@@ -202,6 +210,16 @@ def test_a_span_says_where_its_record_came_from() -> None:
         names.LAST_ERROR_TYPE: "ValueError",
         names.FORWARDED: "retry",
     }
+
+
+def test_a_record_with_the_headers_of_a_framework_that_writes_them_on_dead_letters_alone_is_one() -> None:
+    for headers, first in ((CONNECT, "orders"), (STREAMS, "orders"), (SMALLRYE, "movies")):
+        assert origin_attributes(headers, "parked")[names.FORWARDED] == "dead_letter"
+        # Sent back to where it lay first, with all its headers: another try, if anything.
+        assert names.FORWARDED not in origin_attributes(headers, first)
+        # Another took it up after that, in names that it uses for retries too.
+        assert names.FORWARDED not in origin_attributes([*headers, *SPRING_RETRY], "parked")
+        assert names.FORWARDED not in origin_attributes([*headers, *OURS], "parked")
 
 
 def test_headers_that_were_copied_to_another_topic_say_nothing_of_its_event() -> None:
