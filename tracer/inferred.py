@@ -27,6 +27,7 @@ import weakref
 from collections.abc import Callable, Sequence
 from functools import partial
 from threading import get_ident
+from time import time_ns
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from opentelemetry import context, trace
@@ -37,6 +38,7 @@ from . import attributes as names
 from .configuration import CONFIGURATION
 from .counts import COUNTS
 from .current_context import attach, get_current
+from .metrics import METRICS
 from .record import Client, Received
 from .tracing import TRACING, end_process, is_suppressed
 
@@ -141,7 +143,12 @@ class Inferred:
                     spans = self._take_below(current, work)
                 if spans is not None:
                     self._lost_in_a_row = 0
-                    end_process(spans, None)
+                    if METRICS.is_begun:
+                        end_process(spans, None)
+                    else:  # the same, without a call
+                        ended_ns = time_ns()
+                        for span in spans:
+                            span.end(ended_ns)
             if self._strays:
                 self._end_strays()
         except Exception as error:
@@ -278,10 +285,28 @@ class _Work:
 
 def _task() -> "weakref.ref[asyncio.Task[Any]] | None":
     """The task that runs in this thread, None without one. Weak: its id is soon another's."""
-    tasks = sys.modules.get("asyncio")  # a program without it has no tasks, and importing it costs us 10 ms
-    loop = None if tasks is None else tasks._get_running_loop()
-    task = None if loop is None or tasks is None else tasks.current_task(loop)
+    # A program without asyncio has no tasks, and importing it costs us 10 ms.
+    running, current = _asyncio or _find_asyncio()
+    loop = running()
+    task = None if loop is None else current(loop)
     return None if task is None else weakref.ref(task)
+
+
+_asyncio: tuple[Callable[[], Any], Callable[[Any], Any]] | None = None
+
+
+def _find_asyncio() -> tuple[Callable[[], Any], Callable[[Any], Any]]:
+    """What says which loop runs in this thread, and which task in that; kept once the program has asyncio."""
+    global _asyncio
+    asyncio = sys.modules.get("asyncio")
+    if asyncio is None or not hasattr(asyncio, "current_task"):  # not there, or not whole yet
+        return _no_loop, _no_loop
+    _asyncio = asyncio._get_running_loop, asyncio.current_task
+    return _asyncio
+
+
+def _no_loop(*_: object) -> None:
+    return None
 
 
 def _job() -> Any:

@@ -90,7 +90,7 @@ class Received(NamedTuple):
     value_schema: str | None = None
 
 
-# Both of their fields in order, as one tuple: what a class's own call does, in half the time.
+# A Received of its fields, all of them and in order: what the class's own call does, in half the time.
 received_of: Final[Callable[[tuple[Any, ...]], Received]] = partial(tuple.__new__, Received)
 
 
@@ -114,6 +114,7 @@ class Polled(NamedTuple):
     events: Sequence[Event] = ()
 
 
+# The same of a Polled.
 polled_of: Final[Callable[[tuple[Any, ...]], Polled]] = partial(tuple.__new__, Polled)
 
 

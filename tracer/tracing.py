@@ -273,12 +273,17 @@ class Tracing:
                 return [], Context(current)
         also = spans.INFERRED if is_inferred else _NOTHING
         is_child = now.process_relation == "parent" and not is_batch
-        fast = self._fast()
+        processors = self._processors  # as in `_fast`, without a call
+        if processors is not None and processors._span_processors is self._planned_for:
+            fast = self._deferring
+        else:
+            fast = self._plan()
         if fast is not None and not is_child:
             span = fast.start_process(current, client, records, is_batch, also)
             if span is not None:
                 only = _measured([span], client, records) if METRICS.is_begun else [span]
-                return only, Context({**current, _SPAN_KEY: span, _RECEIVED: records})
+                own = {_SPAN_KEY: span, _RECEIVED: records}
+                return only, Context({**current, **own} if current else own)
         around: tuple[Link, ...] = ()
         if not is_batch:
             carried = headers.read(records[0].headers).context

@@ -260,17 +260,18 @@ class DeferredProcess(DeferredSpan):
 class PollNote:
     """A poll that returned records, and when; more records than a span takes links make several spans."""
 
-    __slots__ = ("_ended_ns", "_parent", "deferring", "polled")
+    __slots__ = ("_client", "_ended_ns", "_events", "_parent", "_started_ns", "deferring", "records")
 
     def __init__(self, deferring: "Deferring", polled: Polled, parent: SpanContext | None, ended_ns: int) -> None:
         self.deferring = deferring
-        self.polled = polled
+        # Not the tuple itself: what waits is what the garbage collector goes through.
+        self._client, self.records, self._started_ns, self._events = polled
         self._parent = parent
         self._ended_ns = ended_ns
 
     def described(self) -> list[DeferredSpan]:
         most, found = self.deferring.most_links, []
-        for records, links in spans.portions(self.polled.records, most, with_attributes=True):
+        for records, links in spans.portions(self.records, most, with_attributes=True):
             span = self.start(records)
             if span is not None:
                 span.own = spans.consumed_attributes(records, count=len(records))
@@ -280,13 +281,13 @@ class PollNote:
 
     def start(self, records: Sequence[Received]) -> DeferredSpan | None:
         """The span of these records of the poll, without attributes and links; None when it is not sampled."""
-        polled = self.polled
-        shape = shape_of(names.POLL, polled.client, spans.one_topic([record.topic for record in records]))
-        span = self.deferring.start(shape, self._parent, polled.started_ns)
+        topic = records[0].topic if len(records) == 1 else spans.one_topic([record.topic for record in records])
+        shape = shape_of(names.POLL, self._client, topic)
+        span = self.deferring.start(shape, self._parent, self._started_ns)
         if not isinstance(span, DeferredSpan):
             return None
-        if records[0] is polled.records[0]:
-            span.events = [tuple(event) for event in polled.events]  # type: ignore[misc]  # as many as fields
+        if self._events and records[0] is self.records[0]:
+            span.events = [tuple(event) for event in self._events]  # type: ignore[misc]  # as many as fields
         span.end_ns = self._ended_ns
         return span
 
@@ -294,5 +295,5 @@ class PollNote:
 def weigh(noted: object) -> int:
     """How many records a note holds, for the queue's bound."""
     if isinstance(noted, PollNote):
-        return len(noted.polled.records)
+        return len(noted.records)
     return len(noted.records) if isinstance(noted, DeferredProcess) else 0

@@ -162,7 +162,7 @@ def _processed(span: DeferredProcess) -> list[bytes] | None:
 
 def _polled(note: PollNote) -> list[bytes] | None:
     """What `PollNote.described` says; None when a record brought several contexts."""
-    portions = _portions(map(encode_polled, note.polled.records), note.deferring.most_links)
+    portions = _portions(map(encode_polled, note.records), note.deferring.most_links)
     if portions is None:
         return None
     found = []
@@ -174,7 +174,7 @@ def _polled(note: PollNote) -> list[bytes] | None:
     return found
 
 
-def _portions(encoded: Iterable[EncodedRecord | None], most: int) -> list[list[EncodedRecord]] | None:
+def _portions(encoded: Iterable[EncodedRecord | None], most: int) -> Sequence[Sequence[EncodedRecord]] | None:
     """As `spans.portions`, where each record has one link."""
     records = []
     for record in encoded:

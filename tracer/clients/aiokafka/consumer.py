@@ -21,7 +21,7 @@ from flowtrail.tracer.record import Polled, polled_of
 from flowtrail.tracer.tracing import CHAIN
 
 from .commits import commit
-from .known import WHERE, known_of, known_or_none
+from .known import WHERE, Known, known_of, known_or_none
 from .parts import trace_parts
 from .received import receive
 
@@ -40,7 +40,16 @@ class AIOKafkaConsumer(aiokafka.AIOKafkaConsumer):  # type: ignore[misc]  # aiok
 
     @wraps(_Plain.getone)
     async def getone(self, *partitions):  # type: ignore[no-untyped-def]
-        return await getone(super().getone, self, partitions)
+        known, started_ns = ask(self), time.time_ns()
+        try:
+            record = await super().getone(*partitions)
+        except Exception as error:
+            if known is not None:
+                tell_undeserialized(known, error)
+            raise
+        if known is not None:
+            got(known, record, started_ns)
+        return record
 
     @wraps(_Plain.getmany)
     async def getmany(self, *partitions, timeout_ms=0, max_records=None):  # type: ignore[no-untyped-def]
@@ -78,33 +87,27 @@ async def start(original: Callable[..., Awaitable[Any]], consumer: Any) -> Any:
             COUNTS.fail(WHERE, "start", error)
 
 
-async def getone(original: Callable[..., Awaitable[Any]], consumer: Any, partitions: tuple[Any, ...]) -> Any:
-    """Await the original `getone`; asking for the next record ends the work on the one before.
-
-    It is at every record of an `async for`, so it takes few steps.
-    """
+def ask(consumer: Any) -> Known | None:
+    """Take that the program asks for the next record: that ends the work on the one before. It is at every record."""
     try:
         known = known_of(consumer)
     except Exception as error:
         COUNTS.fail(WHERE, "getone", error)
-        return await original(*partitions)
-    inferred = known.inferred
-    inferred.end()
-    started_ns = time.time_ns()
-    try:
-        record = await original(*partitions)
-    except Exception as error:
-        tell_undeserialized(known, error)
-        raise
+        return None
+    known.inferred.end()
+    return known
+
+
+def got(known: Known, record: Any, started_ns: int) -> None:
+    """Tell what `getone` returned, and begin what is inferred of its processing. It is at every record."""
     try:
         client = known.client()
         received = (receive(client, record),)
         CHAIN.consume(polled_of((client, received, started_ns, known.take_events() if known.events else ())))
         known.note_task()
-        inferred.begin(received, False)
+        known.inferred.begin(received, False)
     except Exception as error:
         COUNTS.fail(WHERE, "getone", error)
-    return record
 
 
 async def getmany(
