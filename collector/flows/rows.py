@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple, TypeAlias
 
-from flowtrail.tracer.attributes import INFERRED, UNFINISHED
+from flowtrail.tracer.attributes import INFERRED, OF_CLIENT, OPERATION_NAME, UNFINISHED
 
 # Values of `SpanRow.kind`: OTLP's SpanKind.
 KINDS: Final = ("internal", "internal", "server", "client", "producer", "consumer")
@@ -116,6 +116,11 @@ class SpanRow:
     @property
     def is_process(self) -> bool:
         return self.operation == "process"
+
+    @property
+    def is_of_client(self) -> bool:
+        """Whether a client tells of itself alone, such as its end: such a span is about no event."""
+        return not self.operation and self.attributes.get(OPERATION_NAME) in OF_CLIENT
 
     @property
     def is_inferred(self) -> bool:

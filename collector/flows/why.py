@@ -115,7 +115,7 @@ def _complete(trail: Trail, steps: Sequence[Step]) -> Verdict:
 def _broken_start(trail: Trail) -> SpanRow | None:
     """The first span of the flow, if it is not about messaging and ended with an error."""
     first = trail.spans[0]
-    return first if first.is_error and not first.operation else None
+    return first if first.is_error and not first.operation and not first.is_of_client else None
 
 
 def _of_span(trail: Trail, row: SpanRow) -> Verdict:
@@ -161,6 +161,8 @@ def _service(step: Step, facts: Facts) -> str | None:
     reader = step.finding.reader
     if reader is not None:
         return reader.service or facts.service_of(reader.group) or None
+    if step.finding.state is State.DEAD_LETTERED:
+        return None  # whoever gave it up, it was not its sender
     return step.sent.send.service if step.sent.send else None
 
 

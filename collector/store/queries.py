@@ -27,6 +27,12 @@ from flowtrail.tracer import attributes as names
 from .connection import ONE_ROW_PER_SPAN, Store
 from .span_rows import SPAN_COLUMNS, position, span_row
 
+# Spans that begin no flow: polls, commits, and what a client tells of itself alone, such as its end.
+_NO_FLOW = (
+    "(operation IN ('settle', 'receive') OR operation = '' AND system = 'kafka' AND name IN "
+    f"({', '.join(repr(name) for name in sorted(names.OF_CLIENT))}))"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class EdgeCount:
@@ -285,8 +291,8 @@ class Queries:
         return self._traces("events", "topic = {topic:String}", {"topic": topic}, from_ms, to_ms, limit)
 
     def traces_of_service(self, service: str, from_ms: float, to_ms: float, limit: int) -> list[str]:
-        """Traces with a span of a service, commits aside."""
-        where = "service = {service:String} AND operation NOT IN ('settle', 'receive')"
+        """Traces with a span of a service, but for those that begin no flow."""
+        where = f"service = {{service:String}} AND NOT {_NO_FLOW}"
         return self._traces("spans", where, {"service": service}, from_ms, to_ms, limit)
 
     def traces_with_errors(self, from_ms: float, to_ms: float, limit: int) -> list[str]:
@@ -303,7 +309,7 @@ class Queries:
 
     def first_traces(self, from_ms: float, to_ms: float, limit: int) -> list[str]:
         """Traces that begin a flow: their first span has neither a parent nor a link."""
-        where = "parent_span_id = toFixedString('', 8) AND empty(links) AND operation NOT IN ('settle', 'receive')"
+        where = f"parent_span_id = toFixedString('', 8) AND empty(links) AND NOT {_NO_FLOW}"
         return self._traces("spans", where, {}, from_ms, to_ms, limit)
 
     def latest_traces(
@@ -311,7 +317,7 @@ class Queries:
     ) -> list[str]:
         """Traces with a span of one service, topic or group (`where`: column → value); `is_failing`: a failed one."""
         conditions = " AND ".join(f"{column} = {{{column}:String}}" for column in sorted(where))
-        failing = "status_code = 2" if is_failing else "operation NOT IN ('receive', 'settle')"
+        failing = "status_code = 2" if is_failing else f"NOT {_NO_FLOW}"
         return self._traces("spans", f"{conditions} AND {failing}", dict(where), from_ms, to_ms, limit)
 
     def _traces(

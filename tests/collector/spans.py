@@ -122,6 +122,18 @@ class World:
             _link(made, event, with_coordinates=True)
         return made
 
+    def close(
+        self, service: str, group: str, parent: Made | None = None, error: tuple[str, str] | None = None
+    ) -> Made:
+        """Close a consumer, whose partition 0 of "orders" is revoked by it."""
+        attributes: dict[str, Value] = {names.OPERATION_NAME: names.CLOSE[0], names.GROUP: group}
+        made = self._span(service, "close", 3, parent, 1, attributes)
+        revoked = made.otlp.events.add(name=names.REVOKE_EVENT, time_unix_nano=made.otlp.start_time_unix_nano)
+        revoked.attributes.extend([_pair(names.TOPIC, "orders"), _pair(names.PARTITION, "0")])
+        if error is not None:
+            made.fail(*error)
+        return made
+
     @contextmanager
     def process(
         self,
