@@ -1,7 +1,7 @@
 """The events of a flow and who took them: from a trail's spans to each event's readers and their attempts. Pure."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from flowtrail.tracer.attributes import ABORTED_OUTCOME, TRANSACTION_OUTCOME, TRANSACTIONAL_ID, UNKNOWN_OUTCOME
 
@@ -138,6 +138,11 @@ def caused_by(trail: Trail, events: Sequence[Sent]) -> dict[Context, list[Sent]]
     return caused
 
 
+def is_own(row: SpanRow) -> bool:
+    """Whether Flowtrail's tracer made a span: what it tells is a Python program's."""
+    return row.scope.startswith("flowtrail")
+
+
 def error_text(row: SpanRow) -> str:
     """Type and message of a span's error, as far as its client told; `error` when it told nothing."""
     for event in reversed(row.events):
@@ -209,7 +214,10 @@ class _Catalogue:
             sent.key = row.key or (link.key if link else "")
         if sent.past is None:
             # A batch tells of each record on its link.
-            sent.past = past_of(row.attributes, sent.place) or (past_of(link.attributes, sent.place) if link else None)
+            past = past_of(row.attributes, sent.place) or (past_of(link.attributes, sent.place) if link else None)
+            if past is not None and past.is_by_framework and sent.send is not None and is_own(sent.send):
+                past = replace(past, forwarded="")  # copied by a program that sent an event of its own
+            sent.past = past
         reader = Reader(row.group, row.service)
         sent.readers.setdefault(reader.key, reader)
         tries = sent.tries.setdefault(reader.key, [])

@@ -10,6 +10,7 @@ from typing import Final
 from flowtrail.collector.api.answers import State, Tone
 
 from .deliveries import Sent, caused_by, events_of
+from .evidence import span_evidence
 from .facts import Facts
 from .forwarders import attach_loose, may_cause
 from .rows import Context
@@ -88,13 +89,14 @@ def _resolve(step: Step, by_event: dict[str, list[Step]], facts: Facts, under_wa
         return
     under_way = under_way | {step.id}
     finding = step.finding
-    if finding.state in _FORWARDING and finding.reader is not None:
+    # Who has no try and forwarded nevertheless is not traced, wherever it seems to stand.
+    if finding.state in _FORWARDING or (step.caused and not finding.tries):
         dead = [sent for sent in step.caused if is_dead_letter(sent, facts) and is_sent(sent)]
         retried = [sent for sent in step.caused if is_retry(sent, facts) and is_sent(sent)]
         if dead:
             _count_tries(step, dead[-1])
             _dead_lettered(step, dead[-1])
-        elif retried:
+        elif retried and finding.reader is not None:
             _count_tries(step, retried[-1])
             later = [other for sent in retried for other in by_event.get(sent.id, [])]
             for other in later:
@@ -112,14 +114,19 @@ def _count_tries(step: Step, forwarded: Sent) -> None:
 
 def _dead_lettered(step: Step, dead: Sent) -> None:
     finding = step.finding
-    assert finding.reader is not None
     if finding.error is None and dead.past is not None and dead.past.last_error:
         finding.error = dead.past.last_error
     why = f": {clipped(finding.error)}" if finding.error else ", without an error on its span"
     finding.state = State.DEAD_LETTERED
     finding.tone = None
-    finding.missing = []
-    finding.sentence = f"{finding.reader.name} gave up on {step.sent.id} and sent it to {dead.topic}{why}"
+    finding.missing = [] if finding.reader is not None else ["Which group gave it up is not known."]
+    who = finding.reader.name if finding.reader is not None else "A reader without a tracer"
+    finding.sentence = f"{who} gave up on {step.sent.id} and sent it to {dead.topic}{why}"
+    if not finding.tries:
+        told = [one for tries in dead.tries.values() for one in tries][:1]
+        said = f"the headers of {dead.id} say that it was given up"
+        finding.evidence = [*finding.evidence, *(span_evidence(one.span.service, said, one) for one in told)]
+        finding.since_ms = dead.sent_ms
 
 
 def _retried(step: Step, retry: Sent, later: Sequence[Step]) -> None:

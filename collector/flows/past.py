@@ -35,6 +35,11 @@ class Past:
         """How often it was tried before; 0 when that is not known."""
         return self.attempt - 1 if self.attempt is not None else 0
 
+    @property
+    def is_by_framework(self) -> bool:
+        """Whether Kafka Connect, or another that counts no attempts, wrote that this is a dead letter: never we."""
+        return self.forwarded == DEAD_LETTER and self.attempt is None
+
 
 def past_of(attributes: Mapping[str, str], place: Place | None) -> Past | None:
     """Return what attributes say of the past of the event at `place`; None when it was not forwarded.

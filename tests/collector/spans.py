@@ -26,7 +26,7 @@ Value = str | int
 
 @dataclass
 class Made:
-    """A span under construction, and the event that it sent if it did."""
+    """A span under construction, and the event that it sent if it did. `scope` names the tracer that makes it."""
 
     service: str
     otlp: OtlpSpan
@@ -35,6 +35,7 @@ class Made:
     offset: int = -1
     key: str = ""
     sent_ms: float = 0.0
+    scope: str = "flowtrail"
 
     @property
     def trace_id(self) -> str:
@@ -192,7 +193,7 @@ class World:
                 [_pair("service.name", made.service), _pair("service.instance.id", made.service + "-1")]
             )
             scope = resource.scope_spans.add()
-            scope.scope.name = "flowtrail"
+            scope.scope.name = made.scope
             scope.spans.append(made.otlp)
         return request.SerializeToString()
 
