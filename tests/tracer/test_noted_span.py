@@ -321,12 +321,12 @@ def test_leaving_does_not_wait_for_a_processor_that_hangs_and_loses_nothing(
     keeping.gate = threading.Event()
     tracing, _ = make(keeping)
     before = COUNTS.health()
-    send(tracing, 10)
+    send(tracing, 2 * hand_over.BATCH_SIZE)
     tracing.rest()
     assert keeping.ended == []
     keeping.gate.set()
-    wait_until(lambda: len(keeping.ended) == 10, "they follow")
-    wait_until(lambda: COUNTS.health().exported - before.exported == 10, "they are counted")
+    wait_until(lambda: len(keeping.ended) == 2 * hand_over.BATCH_SIZE, "they follow")
+    wait_until(lambda: COUNTS.health().exported - before.exported == 2 * hand_over.BATCH_SIZE, "they are counted")
     assert COUNTS.health().dropped == before.dropped
 
 
