@@ -10,6 +10,8 @@ from typing import Any, Final
 VALUE: Final = b'{"order": "ORD-1204", "customer": "C-77", "lines": [{"sku": "A-1", "count": 2}], "total": 1990}'
 KEYS: Final = [b"ORD-%d" % number for number in range(1000)]
 PARTITION: Final = 0
+# What Java's consumer, and kafka-python's, polls at most by default.
+BATCH: Final = 500
 
 
 class Loops(ABC):
@@ -33,6 +35,10 @@ class Loops(ABC):
     @abstractmethod
     def consume(self, count: int) -> int:
         """Take `count` records one by one and return the bytes of their values."""
+
+    @abstractmethod
+    def consume_batch(self, count: int) -> int:
+        """The same by batches of up to `BATCH` records."""
 
     @abstractmethod
     def close(self) -> None: ...
@@ -76,6 +82,15 @@ class KafkaPython(Loops):
             taken_bytes += len(record.value)
             if taken == count:
                 break
+        return taken_bytes
+
+    def consume_batch(self, count: int) -> int:
+        taken = taken_bytes = 0
+        while taken < count:
+            polled = self._client.poll(10_000, max_records=min(BATCH, count - taken))
+            for records in polled.values():
+                taken += len(records)
+                taken_bytes += sum(len(record.value) for record in records)
         return taken_bytes
 
     def close(self) -> None:
@@ -133,6 +148,16 @@ class ConfluentKafka(Loops):
             taken += 1
         return taken_bytes
 
+    def consume_batch(self, count: int) -> int:
+        taken = taken_bytes = 0
+        while taken < count:
+            for message in self._client.consume(min(BATCH, count - taken), 10):
+                if message.error():
+                    raise RuntimeError(f"no record: {message.error()}")
+                taken_bytes += len(message.value())
+                taken += 1
+        return taken_bytes
+
     def close(self) -> None:
         close = getattr(self._client, "close", None)
         if close is not None:
@@ -187,6 +212,18 @@ class Aiokafka(Loops):
             taken += 1
             if taken == count:
                 break
+        return taken_bytes
+
+    def consume_batch(self, count: int) -> int:
+        return self._runner.run(self._consume_batch(count))
+
+    async def _consume_batch(self, count: int) -> int:
+        taken = taken_bytes = 0
+        while taken < count:
+            polled = await self._client.getmany(timeout_ms=10_000, max_records=min(BATCH, count - taken))
+            for records in polled.values():
+                taken += len(records)
+                taken_bytes += sum(len(record.value) for record in records)
         return taken_bytes
 
     def close(self) -> None:

@@ -1,6 +1,6 @@
 """One measurement: a loop of one client, without tracing and with it in turn, chunk by chunk.
 
-python -m benchmarks.tracer_cost.worker CLIENT send|consume VARIANT BOOTSTRAP TOPIC CHUNKS RECORDS
+python -m benchmarks.tracer_cost.worker CLIENT send|consume|consume_batch VARIANT BOOTSTRAP TOPIC CHUNKS RECORDS
 
 Prints one line of JSON (`Measured`). CPU time, not time on the clock: what else the machine does counts for little.
 `caller` is the thread that runs the loop, `process` all threads until the spans were handed over to the receiver.
@@ -37,7 +37,7 @@ def measure(
     client: str, operation: str, variant: Variant, bootstrap_servers: str, topic: str, chunks: int, records: int
 ) -> Measured:
     """Run `chunks` pairs of chunks after a pair to warm up, and return what they took."""
-    consumes = operation == "consume"
+    consumes = operation != "send"
     bare = LOOPS[client]()
     bare.open(bootstrap_servers, topic, consumes=consumes)
     traced = bare
@@ -49,7 +49,7 @@ def measure(
     def chunk(loops: Loops, headers: object) -> None:
         if not consumes:
             loops.send(records, headers)
-        elif loops.consume(records) != records * len(VALUE):
+        elif (loops.consume if operation == "consume" else loops.consume_batch)(records) != records * len(VALUE):
             raise RuntimeError("other records came than were sent")
 
     measured = Measured()

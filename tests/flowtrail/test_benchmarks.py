@@ -163,7 +163,9 @@ def test_each_client_is_measured_beside_its_peers_where_they_know_it() -> None:
     assert Case("kafka-python", "send", "ddtrace") not in compared
     assert Case("aiokafka", "consume", "ddtrace") in compared
     assert Case("aiokafka", "consume", "header") not in compared
-    assert len(compared) == len(set(compared)) == 16
+    assert Case("aiokafka", "consume_batch", "flowtrail") in compared
+    assert Case("aiokafka", "consume_batch", "contrib") not in compared
+    assert len(compared) == len(set(compared)) == 20
 
 
 SOAKED = Soak(
