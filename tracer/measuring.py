@@ -14,11 +14,10 @@ from . import attributes as names
 from . import spans
 from .configuration import CONFIGURATION
 from .counts import COUNTS
-from .interceptor import Last
 from .metrics import METRICS
 from .record import Closed, Committed, Polled, Unacknowledged
 from .shapes import shape_of
-from .tracing import CHAIN, is_suppressed
+from .tracing import CHAIN, Tracing, is_suppressed
 from .under_way import Sending, Transaction
 
 
@@ -29,7 +28,7 @@ def measure() -> None:
             return
         METRICS.begin()
         last = CHAIN._last
-        if last is not None and not isinstance(last, Measuring):
+        if isinstance(last, Tracing):
             CHAIN._last = Measuring(last)
     except Exception as error:
         COUNTS.fail("metrics", "measure", error)
@@ -38,7 +37,7 @@ def measure() -> None:
 class Measuring:
     """Tells the metrics of what it passes on to tracing. What raises is for the chain to count."""
 
-    def __init__(self, last: Last) -> None:
+    def __init__(self, last: Tracing) -> None:
         self._last = last
 
     def __getattr__(self, name: str) -> Any:
@@ -68,7 +67,8 @@ class Measuring:
 
     def polled(self, polled: Polled) -> None:
         duration_ns = time.time_ns() - polled.started_ns
-        self._last.polled(polled)
+        span = self._last.polled_by(polled)
+        seen_in = None if span is None else span.get_span_context()
         if is_suppressed():
             return
         # By topic, though it was one poll: its duration counts where all are of one.
@@ -79,13 +79,15 @@ class Measuring:
                 shape_of(names.POLL, polled.client, topic).attributes,
                 duration_ns if len(messages) == 1 else None,
                 count,
+                span_context=seen_in,
             )
         if len(messages) > 1:
-            METRICS.finished(names.POLL, shape_of(names.POLL, polled.client, None).attributes, duration_ns, 0)
+            attributes = shape_of(names.POLL, polled.client, None).attributes
+            METRICS.finished(names.POLL, attributes, duration_ns, 0, span_context=seen_in)
 
     def committed(self, committed: Committed) -> None:
         duration_ns = time.time_ns() - committed.started_ns
-        self._last.committed(committed)
+        span = self._last.committed(committed)
         now = CONFIGURATION.now
         if now.excluded_topics and committed.offsets:
             kept = {place: offset for place, offset in committed.offsets.items() if not now.is_excluded(place[0])}
@@ -99,6 +101,7 @@ class Measuring:
                 duration_ns,
                 0,
                 None if committed.error is None else spans.error_type(committed.error),
+                None if span is None else span.get_span_context(),
             )
 
     def closed(self, closed: Closed) -> None:

@@ -202,8 +202,23 @@ class Tracing:
             if not polled.records:
                 return
         fast = self._fast()
-        if fast is not None and fast.polled(current, polled):
-            return
+        if fast is None or not fast.polled(current, polled):
+            self._polled(polled)
+
+    def polled_by(self, polled: Polled) -> Span | None:
+        """The same, and return the span of the first records, for whoever asks for its ids; None without one."""
+        current = get_current()
+        if _is_suppressed(current):
+            return None
+        if CONFIGURATION.now.excluded_topics:
+            polled = polled._replace(records=_traced(polled.records))
+            if not polled.records:
+                return None
+        fast = self._fast()
+        return self._polled(polled) if fast is None else fast.polled_by(current, polled)
+
+    def _polled(self, polled: Polled) -> Span | None:
+        first = None
         for records, links in spans.portions(polled.records, self._most_links(), with_attributes=True):
             span = self._start(
                 shape_of(names.POLL, polled.client, spans.one_topic(record.topic for record in records)),
@@ -211,24 +226,27 @@ class Tracing:
                 links=links,
                 start_time=polled.started_ns,
             )
-            if records[0] is polled.records[0]:
+            if first is None:
+                first = span
                 for event in polled.events:
                     span.add_event(event.name, event.attributes, event.at_ns)
             span.end()
+        return first
 
-    def committed(self, committed: Committed) -> None:
+    def committed(self, committed: Committed) -> Span | None:
         current = get_current()
         if _is_suppressed(current):
-            return
+            return None
         now = CONFIGURATION.now
         if now.excluded_topics and committed.offsets:
             kept = {place: offset for place, offset in committed.offsets.items() if not now.is_excluded(place[0])}
             if not kept:
-                return
+                return None
             committed = committed._replace(offsets=kept)
         fast = self._fast()
-        if fast is not None and fast.committed(current, committed):
-            return
+        noted = None if fast is None else fast.committed(current, committed)
+        if noted is not None:
+            return noted
         span = self._start(
             shape_of(names.COMMIT, committed.client, spans.committed_topic(committed)),
             spans.committed_attributes(committed),
@@ -240,6 +258,7 @@ class Tracing:
             _set_error(span, committed.error)
         finally:
             span.end()
+        return span
 
     def closed(self, closed: Closed) -> None:
         if is_suppressed():

@@ -16,7 +16,7 @@ from flowtrail.demo.embedded_broker import KAFKA_PYTHON_OPTIONS, EmbeddedBroker
 from flowtrail.tracer import metrics
 from flowtrail.tracer.configuration import CONFIGURATION, Configuration
 from flowtrail.tracer.measuring import Measuring
-from flowtrail.tracer.record import Client, Committed, Unacknowledged
+from flowtrail.tracer.record import Client, Committed, Event, Polled, Received, Unacknowledged
 from flowtrail.tracer.tracing import CHAIN, TRACING
 from tests.tracer.spans import Spans, span_id
 
@@ -30,10 +30,10 @@ class Collecting(SpanProcessor):
     """A processor that leaves the fast path open."""
 
     def __init__(self) -> None:
-        self.span_ids: list[int] = []
+        self.spans: list[Any] = []
 
     def on_end(self, span: Any) -> None:
-        self.span_ids.append(span.context.span_id)
+        self.spans.append(span)
 
 
 class Measured:
@@ -46,6 +46,25 @@ class Measured:
         self.provider = TracerProvider(sampler=sampler) if is_fast else self.spans.provider
         if is_fast:
             self.provider.add_span_processor(Collecting())
+
+    def ended(self) -> list[Any]:
+        """The spans that ended, once they were let out."""
+        processor: Any = self.provider._active_span_processor._span_processors[-1]
+        if isinstance(processor, Collecting):
+            return processor.spans
+        return [span for name in dict.fromkeys(self.spans.names()) for span in self.spans.named(name)]
+
+    def exemplars(self, operation: str, topic: str) -> dict[str, list[int]]:
+        """The span ids of the exemplars of each metric, of one operation on one topic; collects, which forgets them."""
+        data = self.reader.get_metrics_data()
+        metrics = data.resource_metrics[0].scope_metrics[0].metrics if data and data.resource_metrics else []
+        wanted = {"messaging.operation.name": operation, "messaging.destination.name": topic}
+        found: dict[str, list[int]] = {}
+        for metric in metrics:
+            for point in metric.data.data_points:
+                if wanted.items() <= dict(point.attributes or {}).items():
+                    found.setdefault(metric.name, []).extend(each.span_id or 0 for each in point.exemplars)
+        return found
 
     def commits(self) -> list[Any]:
         """The topics of commits that were measured, None for no single one; collects."""
@@ -229,14 +248,51 @@ def test_a_send_of_a_sampled_trace_is_an_exemplar(
 ) -> None:
     producer.send(topic, b"x").get(20)
     measured.provider.force_flush()
-    exemplars = [each.span_id for each in measured.points(OPERATION)[topic, None].exemplars]
-    processor: Any = measured.provider._active_span_processor._span_processors[-1]
+    exemplars = measured.exemplars("send", topic)[OPERATION]
+    sent = [span_id(span) for span in measured.ended() if span.name == f"send {topic}"]
+    assert exemplars == sent
+    assert len(sent) == (0 if measured.provider.sampler is ALWAYS_OFF else 1)
+
+
+def test_a_poll_of_a_sampled_trace_is_an_exemplar(
+    measured: Measured, producer: kafka.KafkaProducer, read: Callable[..., list[Any]], topic: str
+) -> None:
+    producer.send(topic, b"x", partition=0).get(20)
+    read(topic, count=1)
+    measured.provider.force_flush()
+    polled = [span_id(span) for span in measured.ended() if span.name == f"poll {topic}"]
+    assert measured.exemplars("poll", topic) == {OPERATION: polled, CONSUMED: polled}
+    assert len(polled) == (0 if measured.provider.sampler is ALWAYS_OFF else 1)
+
+
+def test_a_poll_that_takes_several_spans_is_an_exemplar_of_the_first(
+    measured: Measured, topic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(measured.provider._span_limits, "max_links", 2)
+    monkeypatch.setattr(TRACING, "_processors", None)  # look at the limits anew
+    records = [Received(Client(), topic, 0, offset, None, None, []) for offset in range(5)]
+    seek = Event("seek", {"flowtrail.seek.to": "end"}, time.time_ns())
+    CHAIN.consume(Polled(Client(), records, time.time_ns(), [seek]))
+    measured.provider.force_flush()
+    polls = [span for span in measured.ended() if span.name == f"poll {topic}"]
     if measured.provider.sampler is ALWAYS_OFF:
-        assert exemplars == []
-    elif isinstance(processor, Collecting):
-        assert exemplars == processor.span_ids
-    else:
-        assert exemplars == [span_id(span) for span in measured.spans.wait(f"send {topic}")]
+        assert polls == []
+        return
+    assert [[(link.attributes or {})["messaging.kafka.offset"] for link in span.links] for span in polls] == [
+        [0, 1],
+        [2, 3],
+        [4],
+    ]
+    assert [[event.name for event in span.events] for span in polls] == [["seek"], [], []]
+    assert measured.exemplars("poll", topic)[OPERATION] == [span_id(polls[0])]
+
+
+def test_a_commit_of_a_sampled_trace_is_an_exemplar(measured: Measured, topic: str) -> None:
+    CHAIN.commit(Committed(Client(group="billing"), {(topic, 0): 5}, time.time_ns()))
+    measured.provider.force_flush()
+    commits = [span_id(span) for span in measured.ended() if span.name == f"commit {topic}"]
+    assert measured.exemplars("commit", topic)[OPERATION] == commits
+    assert len(commits) == (0 if measured.provider.sampler is ALWAYS_OFF else 1)
 
 
 def test_without_a_provider_tracing_is_called_directly(broker: EmbeddedBroker) -> None:

@@ -292,6 +292,31 @@ class PollNote:
         return span
 
 
+class BegunPollNote(PollNote):
+    """A poll whose first span has its ids at once: somebody asks for them."""
+
+    __slots__ = ("_first",)
+
+    def __init__(self, deferring: "Deferring", polled: Polled, parent: SpanContext | None, ended_ns: int) -> None:
+        super().__init__(deferring, polled, parent, ended_ns)
+        shape = shape_of(names.POLL, polled.client, None)  # until its records are known
+        self._first: trace.Span | None = deferring.start(shape, parent, polled.started_ns)
+
+    def begun(self) -> trace.Span | None:
+        return self._first
+
+    def start(self, records: Sequence[Received]) -> DeferredSpan | None:
+        first, self._first = self._first, None
+        if first is None:
+            return super().start(records)
+        if not isinstance(first, DeferredSpan):
+            return None
+        first.shape = shape_of(names.POLL, self._client, spans.one_topic([record.topic for record in records]))
+        first.events = [tuple(event) for event in self._events]  # type: ignore[misc]  # as many as fields
+        first.end_ns = self._ended_ns
+        return first
+
+
 def weigh(noted: object) -> int:
     """How many records a note holds, for the queue's bound."""
     if isinstance(noted, PollNote):

@@ -36,7 +36,7 @@ from flowtrail.tracer.shapes import Shape, shape_of
 from flowtrail.tracer.traceparent import CONTEXT_NAMES
 from flowtrail.tracer.under_way import Sending
 
-from .deferred_span import DeferredProcess, DeferredSpan, PollNote
+from .deferred_span import BegunPollNote, DeferredProcess, DeferredSpan, PollNote
 from .hand_over import HandOver
 from .samplers import Decide, decider
 from .sdk_span import Described, begun
@@ -167,10 +167,17 @@ class Deferring:
         self.put(PollNote(self, polled, _parent(current) if current else None, time_ns()), len(polled.records))
         return True
 
-    def committed(self, current: Context, committed: Committed) -> bool:
-        """Note a commit that went well."""
+    def polled_by(self, current: Context, polled: Polled) -> Span | None:
+        """The same, and return the span of its first records, of which nothing but the ids is known."""
+        note = BegunPollNote(self, polled, _parent(current) if current else None, time_ns())
+        begun = note.begun()
+        self.put(note, len(polled.records))
+        return begun
+
+    def committed(self, current: Context, committed: Committed) -> Span | None:
+        """Note a commit that went well, and return its span."""
         if committed.error is not None:
-            return False
+            return None
         shape = shape_of(names.COMMIT, committed.client, spans.committed_topic(committed))
         span = self.start(shape, _parent(current), committed.started_ns)
         if isinstance(span, DeferredSpan):
@@ -180,7 +187,7 @@ class Deferring:
                 (names.COMMIT_EVENT, attributes, ended_ns) for attributes in spans.committed_events(committed)
             ]
             span.end(ended_ns)
-        return True
+        return span
 
     def start_process(
         self, current: Context, client: Client, records: Sequence[Received], is_batch: bool, also: spans.Attributes
