@@ -8,18 +8,17 @@ context in which it runs.
 import time
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 from opentelemetry import context
 from opentelemetry.context import Context
 
+from flowtrail.tracer.clients.commits import Positions, tell_commit
 from flowtrail.tracer.counts import COUNTS
-from flowtrail.tracer.record import Client, Committed
+from flowtrail.tracer.record import Committed
 from flowtrail.tracer.tracing import CHAIN, is_suppressed
 
 from .known import WHERE, Known, known_of_part, known_or_none
-
-Positions: TypeAlias = dict[tuple[str, int], int]
 
 # The program's own commit runs here: what its coordinator commits in this context is not automatic.
 _IS_CALLED_FOR: Final[ContextVar[bool]] = ContextVar("flowtrail_commit_is_called_for", default=False)
@@ -30,16 +29,16 @@ async def commit(original: Callable[..., Awaitable[Any]], consumer: Any, offsets
     started_ns, committed = time.time_ns(), _positions_of(consumer, offsets)
     known = known_or_none(consumer)
     if known is not None:
-        known.told = None
+        known.last_told.forget()
     _IS_CALLED_FOR.set(True)
     try:
         answer = await original(offsets)
     except BaseException as error:
-        _tell(known, committed, started_ns, error)
+        tell_commit(WHERE, known, committed, started_ns, error)
         raise
     finally:
         _IS_CALLED_FOR.set(False)
-    _tell(known, committed, started_ns, None)
+    tell_commit(WHERE, known, committed, started_ns, None)
     return answer
 
 
@@ -81,20 +80,11 @@ def _positions_of(consumer: Any, offsets: Any) -> Positions:
         return {}  # nothing is assigned: the client says so itself
 
 
-def _tell(known: Known | None, offsets: Positions, started_ns: int, error: BaseException | None) -> None:
-    try:
-        CHAIN.commit(Committed(known.client() if known is not None else Client(), offsets, started_ns, error))
-    except Exception as failure:
-        COUNTS.fail(WHERE, "commit", failure)
-
-
 def _tell_automatic(known: Known, offsets: Positions, started_ns: int, error: BaseException | None) -> None:
-    """Tell of an automatic commit, but for one that says the same again: an idle consumer repeats its own for ever."""
+    """Tell of an automatic commit, but for one that says the same again."""
     try:
-        said = offsets, type(error) if error is not None else None
-        if not offsets or said == known.told or is_suppressed():
+        if is_suppressed() or not known.last_told.is_news(offsets, error):
             return
-        known.told = said
         # The task has the context in which the consumer was started: what was current there is no cause of this.
         token = context.attach(Context())
         try:

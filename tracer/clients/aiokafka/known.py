@@ -10,6 +10,7 @@ from typing import Any, Final
 import aiokafka
 
 from flowtrail.tracer.clients import known
+from flowtrail.tracer.clients.commits import LastTold
 from flowtrail.tracer.counts import COUNTS
 from flowtrail.tracer.record import Client
 
@@ -41,8 +42,7 @@ class Known(known.Known):
         self.assigned: frozenset[Any] = frozenset()
         if not is_producer and client._subscription.partitions_auto_assigned():
             self.assigned = frozenset(client._subscription.assigned_partitions())
-        # The last automatic commit that was told, with its error's type.
-        self.told: tuple[dict[tuple[str, int], int], type[BaseException] | None] | None = None
+        self.last_told = LastTold()
         _OF_PART[id(network.cluster)] = self
         if not is_producer:
             _OF_PART[id(client._subscription)] = self

@@ -11,6 +11,8 @@ from typing import Any, Final
 
 from aiokafka.producer.transaction_manager import TransactionState
 
+from flowtrail.tracer.clients.commits import keep_for_commit
+from flowtrail.tracer.clients.transactions import end_transaction, open_transaction
 from flowtrail.tracer.counts import COUNTS
 from flowtrail.tracer.interceptor import ABORTED, COMMITTED, UNKNOWN
 from flowtrail.tracer.record import Committed
@@ -18,7 +20,7 @@ from flowtrail.tracer.tracing import CHAIN
 from flowtrail.tracer.under_way import Transaction
 
 from .commits import positions
-from .known import WHERE, Known, known_of
+from .known import WHERE, Known, known_of, known_or_none
 
 # Nothing was decided by the call that raised.
 _STILL_OPEN: Final = frozenset({TransactionState.IN_TRANSACTION, TransactionState.ABORTABLE_ERROR})
@@ -41,7 +43,7 @@ async def send_offsets_to_transaction(
     original: Callable[..., Awaitable[Any]], producer: Any, offsets: Any, group_id: Any
 ) -> Any:
     """Await the original: the positions are committed with the transaction; refused, they are a commit that failed."""
-    started_ns, (known, transaction) = time.time_ns(), _open(producer)
+    started_ns, (known, transaction) = time.time_ns(), open_transaction(known_or_none(producer))
     try:
         answer = await original(offsets, group_id)
     except BaseException as error:
@@ -53,15 +55,15 @@ async def send_offsets_to_transaction(
 
 async def commit_transaction(original: Callable[..., Awaitable[Any]], producer: Any) -> Any:
     """Await the original `commit_transaction`, which waits for the broker's answer."""
-    known, transaction = _open(producer)
+    known, transaction = open_transaction(known_or_none(producer))
     before = _state(producer)
     try:
         answer = await original()
     except BaseException as error:
         is_open = _state(producer) in _STILL_OPEN or before in _IS_DECIDED
-        _end(known, transaction, None if is_open else UNKNOWN, error)
+        end_transaction(known, transaction, None if is_open else UNKNOWN, error)
         raise
-    _end(known, transaction, COMMITTED, None)
+    end_transaction(known, transaction, COMMITTED, None)
     return answer
 
 
@@ -71,14 +73,14 @@ async def abort_transaction(original: Callable[..., Awaitable[Any]], producer: A
     One that raises is an abort all the same: nobody can commit any more, and the broker aborts when it has waited long
     enough.
     """
-    known, transaction = _open(producer)
+    known, transaction = open_transaction(known_or_none(producer))
     before = _state(producer)
     try:
         answer = await original()
     except BaseException as error:
-        _end(known, transaction, None if before in _IS_DECIDED else ABORTED, error)
+        end_transaction(known, transaction, None if before in _IS_DECIDED else ABORTED, error)
         raise
-    _end(known, transaction, ABORTED, None)
+    end_transaction(known, transaction, ABORTED, None)
     return answer
 
 
@@ -90,23 +92,6 @@ def outcome_at_stop(producer: Any) -> str:
     """
     failed = (TransactionState.ABORTABLE_ERROR, TransactionState.FATAL_ERROR)
     return ABORTED if _state(producer) in failed else UNKNOWN
-
-
-def _open(producer: Any) -> tuple[Known | None, Transaction | None]:
-    """What is known of a producer, and its open transaction."""
-    try:
-        known = known_of(producer)
-    except Exception as error:
-        COUNTS.fail(WHERE, "transaction", error)
-        return None, None
-    return known, known.transaction
-
-
-def _end(
-    known: Known | None, transaction: Transaction | None, outcome: str | None, error: BaseException | None
-) -> None:
-    if known is not None and transaction is not None and outcome is not None:
-        known.end_transaction(transaction, outcome, error)
 
 
 def _commit(
@@ -122,10 +107,7 @@ def _commit(
     try:
         client = replace(known.client(), group=group_id if isinstance(group_id, str) else None)
         committed = Committed(client, positions(offsets), started_ns, error)
-        if transaction is not None:
-            transaction.offsets.append(committed)
-        elif error is not None:
-            CHAIN.commit(committed)
+        keep_for_commit(transaction, committed)
     except Exception as failure:
         COUNTS.fail(WHERE, "send_offsets_to_transaction", failure)
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException
 
+from flowtrail.tracer.clients.commits import tell_commit
 from flowtrail.tracer.clients.switch import Switch
 from flowtrail.tracer.counts import COUNTS
 from flowtrail.tracer.record import Committed
@@ -80,11 +81,8 @@ def _take(known: Known, pending: Pending) -> bool:
 
 
 def _answer(known: Known, pending: Pending, offsets: dict[tuple[str, int], int], error: BaseException | None) -> None:
-    try:
-        _take(known, pending)
-        CHAIN.commit(Committed(known.client(), offsets, pending.started_ns, error))
-    except Exception as failure:
-        COUNTS.fail(WHERE, "commit", failure)
+    _take(known, pending)
+    tell_commit(WHERE, known, offsets, pending.started_ns, error)
 
 
 def _positions(arguments: tuple[Any, ...], options: dict[str, Any]) -> dict[tuple[str, int], int] | None:

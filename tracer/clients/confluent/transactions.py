@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from confluent_kafka import KafkaError, KafkaException, cimpl
 
+from flowtrail.tracer.clients.commits import keep_for_commit
 from flowtrail.tracer.clients.switch import Switch
 from flowtrail.tracer.counts import COUNTS
 from flowtrail.tracer.interceptor import ABORTED, COMMITTED, UNKNOWN
@@ -110,10 +111,7 @@ def _note_offsets(
         given = dict(zip(("positions", "group_metadata"), arguments, strict=False)) | options
         client = replace(known.client(), group=group_of(given.get("group_metadata")))
         committed = Committed(client, positions_of(given.get("positions")), started_ns, error)
-        if known.transaction is not None:
-            known.transaction.offsets.append(committed)
-        elif error is not None:
-            CHAIN.commit(committed)
+        keep_for_commit(known.transaction, committed)
     except Exception as failure:
         COUNTS.fail(WHERE, "send_offsets_to_transaction", failure)
 

@@ -7,45 +7,45 @@ through two methods of its coordinator, which are private: a version without the
 import contextvars
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeAlias
+from typing import Any
 
+from flowtrail.tracer.clients.commits import Positions, tell_commit
 from flowtrail.tracer.counts import COUNTS
-from flowtrail.tracer.record import Client, Committed
+from flowtrail.tracer.record import Committed
 from flowtrail.tracer.tracing import CHAIN
 
 from .known import WHERE, Known, known_of_coordinator, known_or_none
 
-Positions: TypeAlias = dict[tuple[str, int], int]
-
 
 def commit(original: Callable[..., Any], consumer: Any, offsets: Any, timeout_ms: Any) -> Any:
     """Call the original `commit`, which waits for the broker's answer."""
-    started_ns, committed = time.time_ns(), _positions(consumer, offsets)
+    started_ns, committed = time.time_ns(), _positions_of(consumer, offsets)
     known = known_or_none(consumer)
     if known is not None:
-        known.is_committing, known.told = True, None
+        known.is_committing = True
+        known.last_told.forget()
     try:
         answer = original(offsets, timeout_ms)
     except BaseException as error:
-        _tell(known, committed, started_ns, error)
+        tell_commit(WHERE, known, committed, started_ns, error)
         raise
     finally:
         if known is not None:
             known.is_committing = False
-    _tell(known, committed, started_ns, None)
+    tell_commit(WHERE, known, committed, started_ns, None)
     return answer
 
 
 def commit_async(original: Callable[..., Any], consumer: Any, offsets: Any, callback: Any) -> Any:
     """Call the original `commit_async`; the commit is told to interceptors when its answer comes."""
-    started_ns, committed = time.time_ns(), _positions(consumer, offsets)
+    started_ns, committed = time.time_ns(), _positions_of(consumer, offsets)
     known, called_in = known_or_none(consumer), contextvars.copy_context()
     if known is not None:
-        known.told = None
+        known.last_told.forget()
 
     def answered(answer: Any) -> None:
         # The answer comes on another thread; the span belongs where the commit was called.
-        called_in.run(_tell, known, committed, started_ns, _error(answer))
+        called_in.run(tell_commit, WHERE, known, committed, started_ns, _error(answer))
 
     # Without a coordinator the returned future stands for looking one up, and only a callback sees the commit.
     is_looked_up = _has_no_coordinator(consumer)
@@ -83,7 +83,7 @@ def commit_in_poll(original: Callable[..., Any], coordinator: Any, offsets: Any,
         is_automatic = False
     if known is None or not is_automatic:
         return original(offsets, callback)
-    started_ns, committed = time.time_ns(), _read(offsets)
+    started_ns, committed = time.time_ns(), positions(offsets)
     future = original(offsets, callback)
     try:
         future.add_both(lambda answer: _tell_automatic(known, committed, started_ns, _error(answer)))
@@ -97,7 +97,7 @@ async def commit_and_wait(original: Callable[..., Awaitable[Any]], coordinator: 
     known = known_of_coordinator(coordinator)
     if known is None or known.is_committing:
         return await original(offsets, timeout)
-    started_ns, committed = time.time_ns(), _read(offsets)
+    started_ns, committed = time.time_ns(), positions(offsets)
     try:
         answer = await original(offsets, timeout)
     except BaseException as error:
@@ -107,19 +107,10 @@ async def commit_and_wait(original: Callable[..., Awaitable[Any]], coordinator: 
     return answer
 
 
-def _tell(known: Known | None, offsets: Positions, started_ns: int, error: BaseException | None) -> None:
-    try:
-        CHAIN.commit(Committed(known.client() if known is not None else Client(), offsets, started_ns, error))
-    except Exception as failure:
-        COUNTS.fail(WHERE, "commit", failure)
-
-
 def _tell_automatic(known: Known, offsets: Positions, started_ns: int, error: BaseException | None) -> None:
-    """Tell of an automatic commit, but for one that says the same again: an idle consumer repeats its own for ever."""
+    """Tell of an automatic commit, but for one that says the same again."""
     try:
-        said = offsets, type(error) if error is not None else None
-        if offsets and said != known.told:
-            known.told = said
+        if known.last_told.is_news(offsets, error):
             CHAIN.commit(Committed(known.client(), offsets, started_ns, error, is_automatic=True))
     except Exception as failure:
         COUNTS.fail(WHERE, "automatic commit", failure)
@@ -129,16 +120,22 @@ def _error(answer: Any) -> BaseException | None:
     return answer if isinstance(answer, BaseException) else None
 
 
-def _positions(consumer: Any, offsets: Any) -> Positions:
-    """Return the positions that a commit is about: those given, else what was consumed so far."""
+def positions(offsets: Any) -> Positions:
+    """Return the next offset of each partition, as a program or the client gives them; nothing for a wrong shape."""
     try:
-        return _read(consumer._subscription.all_consumed_offsets() if offsets is None else offsets)
+        return {(place.topic, place.partition): position.offset for place, position in offsets.items()}
     except Exception:
-        return {}  # not the shape that a commit takes: the client will say so itself
+        return {}  # the client says so itself
 
 
-def _read(offsets: Any) -> Positions:
-    return {(place.topic, place.partition): position.offset for place, position in offsets.items()}
+def _positions_of(consumer: Any, offsets: Any) -> Positions:
+    """Return the positions that a commit is about: those given, else what was consumed so far."""
+    if offsets is not None:
+        return positions(offsets)
+    try:
+        return positions(consumer._subscription.all_consumed_offsets())
+    except Exception:
+        return {}  # a client of another shape
 
 
 def _has_no_coordinator(consumer: Any) -> bool:

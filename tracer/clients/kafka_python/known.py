@@ -9,6 +9,7 @@ from typing import Any, Final
 import kafka
 
 from flowtrail.tracer.clients import known
+from flowtrail.tracer.clients.commits import LastTold
 from flowtrail.tracer.counts import COUNTS
 from flowtrail.tracer.record import Client
 
@@ -38,8 +39,7 @@ class Known(known.Known):
             _OF_COORDINATOR[id(client._coordinator)] = self
         # The program's own commit runs: what its coordinator commits now is not automatic.
         self.is_committing = False
-        # The last automatic commit that was told, with its error's type.
-        self.told: tuple[dict[tuple[str, int], int], type[BaseException] | None] | None = None
+        self.last_told = LastTold()
         # Without acknowledgements the client makes an answer up, with an offset that is not true.
         self.learns_offsets = config.get("acks") != 0
         # Its serializers make the bytes that schema ids stand in.

@@ -17,13 +17,16 @@ from typing import Any, Final
 
 from kafka.producer.transaction_manager import TransactionState
 
+from flowtrail.tracer.clients.commits import keep_for_commit
+from flowtrail.tracer.clients.transactions import end_transaction, open_transaction
 from flowtrail.tracer.counts import COUNTS
 from flowtrail.tracer.interceptor import ABORTED, COMMITTED, UNKNOWN
 from flowtrail.tracer.record import Committed
 from flowtrail.tracer.tracing import CHAIN
 from flowtrail.tracer.under_way import Transaction
 
-from .known import WHERE, Known, known_of
+from .commits import positions
+from .known import WHERE, Known, known_of, known_or_none
 
 # The client gave the transaction up by itself: it failed for good, or has taken (is taking) a new epoch.
 _OVER: Final = frozenset(
@@ -44,7 +47,7 @@ def begin_transaction(original: Callable[..., Any], producer: Any) -> Any:
 
 def send_offsets_to_transaction(original: Callable[..., Any], producer: Any, offsets: Any, group_metadata: Any) -> Any:
     """Call the original: the positions are committed with the transaction; refused, they are a commit that failed."""
-    started_ns, (known, transaction) = time.time_ns(), _open(producer)
+    started_ns, (known, transaction) = time.time_ns(), open_transaction(known_or_none(producer))
     try:
         answer = original(offsets, group_metadata)
     except BaseException as error:
@@ -58,28 +61,28 @@ def send_offsets_to_transaction(original: Callable[..., Any], producer: Any, off
 
 def commit_transaction(original: Callable[..., Any], producer: Any) -> Any:
     """Call the original `commit_transaction`, which waits for the broker's answer."""
-    known, transaction = _open(producer)
+    known, transaction = open_transaction(known_or_none(producer))
     before = _state(producer)
     try:
         answer = original()
     except BaseException as error:
-        _end(known, transaction, _after_failed_commit(before, _state(producer)), error)
+        end_transaction(known, transaction, _after_failed_commit(before, _state(producer)), error)
         raise
-    _end(known, transaction, COMMITTED, None)
+    end_transaction(known, transaction, COMMITTED, None)
     return answer
 
 
 def abort_transaction(original: Callable[..., Any], producer: Any) -> Any:
     """Call the original `abort_transaction`, which waits for the broker's answer."""
-    known, transaction = _open(producer)
+    known, transaction = open_transaction(known_or_none(producer))
     try:
         answer = original()
     except BaseException as error:
         # Another thread is committing it: that one will know.
         is_committing = _state(producer) is TransactionState.COMMITTING_TRANSACTION
-        _end(known, transaction, None if is_committing else ABORTED, error)
+        end_transaction(known, transaction, None if is_committing else ABORTED, error)
         raise
-    _end(known, transaction, ABORTED, None)
+    end_transaction(known, transaction, ABORTED, None)
     return answer
 
 
@@ -97,23 +100,6 @@ def _after_failed_commit(before: TransactionState | None, after: TransactionStat
     return ABORTED if after in _OVER else UNKNOWN
 
 
-def _open(producer: Any) -> tuple[Known | None, Transaction | None]:
-    """What is known of a producer, and its open transaction."""
-    try:
-        known = known_of(producer)
-    except Exception as error:
-        COUNTS.fail(WHERE, "transaction", error)
-        return None, None
-    return known, known.transaction
-
-
-def _end(
-    known: Known | None, transaction: Transaction | None, outcome: str | None, error: BaseException | None
-) -> None:
-    if known is not None and transaction is not None and outcome is not None:
-        known.end_transaction(transaction, outcome, error)
-
-
 def _commit(
     known: Known,
     transaction: Transaction | None,
@@ -126,20 +112,10 @@ def _commit(
         group = group_metadata if isinstance(group_metadata, str) else getattr(group_metadata, "group_id", None)
         member_id = getattr(group_metadata, "member_id", None) or None
         client = replace(known.client(), group=group, member_id=member_id)
-        committed = Committed(client, _positions(offsets), started_ns, error)
-        if transaction is not None:
-            transaction.offsets.append(committed)
-        elif error is not None:
-            CHAIN.commit(committed)
+        committed = Committed(client, positions(offsets), started_ns, error)
+        keep_for_commit(transaction, committed)
     except Exception as failure:
         COUNTS.fail(WHERE, "send_offsets_to_transaction", failure)
-
-
-def _positions(offsets: Any) -> dict[tuple[str, int], int]:
-    try:
-        return {(place.topic, place.partition): position.offset for place, position in offsets.items()}
-    except Exception:
-        return {}  # not the shape that positions take: the client says so itself
 
 
 def _state(producer: Any) -> TransactionState | None:
