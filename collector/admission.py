@@ -1,4 +1,9 @@
-"""What may come in: a body is unfolded, bounded and parsed once. Nothing here waits or keeps state."""
+"""What may come in, whatever the wire: a body is unfolded, bounded and parsed once, before anything is written.
+
+    receiver ──bytes, encodings, who sent them──▶ Admission.admit ──▶ Admitted, for the journal
+                                                                └──▶ Refusal, which each wire says in its own way
+Nothing here waits.
+"""
 
 from dataclasses import dataclass
 from typing import Final
@@ -30,23 +35,57 @@ class Refusal(Exception):
     retry_after_s: int | None = None
 
 
-def admit(data: bytes, content_type: str, content_encoding: str, max_body_bytes: int) -> bytes:
-    """Return the protobuf bytes of a request that may be journalled; empty when it has no spans to keep.
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Who sent a request: its address, and the `Authorization` that came with it; empty for what is not known."""
 
-    Protobuf comes back as it came, only unfolded. Raises Refusal, always for good: the same body is refused again.
+    address: str = ""
+    authorization: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """What may be journalled: protobuf bytes, empty when there are no spans to keep.
+
+    `rejected_spans` were left out of it for good; `message` tells the sender why (OTLP's partial success).
     """
+
+    body: bytes
+    rejected_spans: int = 0
+    message: str = ""
+
+
+class Admission:
+    """Says what may come in. One for all receivers; safe to use from any thread."""
+
+    def __init__(self, max_body_bytes: int) -> None:
+        self.max_body_bytes = max_body_bytes
+
+    def admit(self, data: bytes, content_type: str, content_encoding: str, peer: Peer) -> Admitted:
+        """Return what is to be journalled of a request's body, as it was sent. Raises Refusal.
+
+        `content_type` is PROTOBUF or JSON. Protobuf that nothing is to be changed in comes back as it came, unfolded.
+        """
+        return Admitted(_parsed(_unfolded(data, content_encoding, self.max_body_bytes), content_type))
+
+
+def _unfolded(data: bytes, content_encoding: str, max_body_bytes: int) -> bytes:
     if content_encoding == "gzip":
         try:
-            data = gunzip(data, max_body_bytes)
+            return gunzip(data, max_body_bytes)
         except TooLarge as error:
             raise too_large(str(error)) from error
         except NotGzip as error:
             raise Refusal(400, INVALID_ARGUMENT, "not_gzip", str(error)) from error
-    elif content_encoding not in {"", "identity"}:
+    if content_encoding not in {"", "identity"}:
         message = f"content encoding {content_encoding[:64]!r} is not understood; send gzip or none"
         raise Refusal(415, UNIMPLEMENTED, "content_encoding", message)
-    elif len(data) > max_body_bytes:
+    if len(data) > max_body_bytes:
         raise too_large(f"the body is larger than {max_body_bytes} bytes")
+    return data
+
+
+def _parsed(data: bytes, content_type: str) -> bytes:
     if content_type == JSON:
         try:
             request = to_message(data)

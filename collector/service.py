@@ -21,6 +21,7 @@ from typing import Any, Final
 import uvicorn
 from pydantic import ValidationError
 
+from .admission import Admission
 from .api.answers import Health, ReaderHealth
 from .api.app import make_app
 from .exporters import otlp_http as exporting
@@ -115,7 +116,7 @@ def running(settings: Settings, break_off: Callable[[str], None]) -> Iterator[di
 
         group_commit = GroupCommit(journal)
         parts.callback(group_commit.close)
-        receiver = OtlpHttpReceiver(group_commit, settings.max_body_bytes)
+        receiver = OtlpHttpReceiver(group_commit, Admission(settings.max_body_bytes))
         parts.callback(receiver.close)
 
         poller = Poller(settings, store) if settings.bootstrap_servers else None

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from google.protobuf import json_format
 from google.rpc.status_pb2 import Status
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
 from flowtrail.collector.admission import (
     INVALID_ARGUMENT,
@@ -19,8 +20,10 @@ from flowtrail.collector.admission import (
     PROTOBUF,
     UNAVAILABLE,
     UNIMPLEMENTED,
+    Admission,
+    Admitted,
+    Peer,
     Refusal,
-    admit,
     too_large,
 )
 from flowtrail.collector.journal.contract import JournalError, JournalFull
@@ -43,12 +46,12 @@ BODY_TIMEOUT_S: Final = 60.0
 class OtlpHttpReceiver:
     """An ASGI application. Counts what it took and refused; counts are read from any thread."""
 
-    def __init__(self, journal: GroupCommit, max_body_bytes: int) -> None:
+    def __init__(self, journal: GroupCommit, admission: Admission) -> None:
         self.received = 0
         self.duplicates = 0
         self.refused: Counter[str] = Counter()
         self._journal = journal
-        self._max_body_bytes = max_body_bytes
+        self._admission = admission
         # Two: parsing holds the interpreter, unfolding does not.
         self._threads = ThreadPoolExecutor(2, thread_name_prefix="admit")
 
@@ -58,22 +61,21 @@ class OtlpHttpReceiver:
         headers = dict(scope["headers"])
         content_type = headers.get(b"content-type", b"").decode("latin-1").partition(";")[0].strip().lower()
         try:
-            await self._take(scope, headers, content_type, receive)
+            admitted = await self._take(scope, headers, content_type, receive)
         except _Gone:
             return
         except Refusal as refusal:
             self.refused[refusal.reason] += 1
             await _answer(send, refusal.status, *_error_body(refusal, content_type), _error_headers(refusal))
         else:
-            # An ExportTraceServiceResponse without partial_success: no byte in protobuf, an empty object in JSON.
-            await _answer(send, 200, content_type, b"{}" if content_type == JSON else b"", [])
+            await _answer(send, 200, content_type, _response(admitted, content_type), [])
 
     def close(self) -> None:
         """Take no more bodies. One that is being parsed is not waited for: its sender has no answer and comes again."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    async def _take(self, scope: Scope, headers: dict[bytes, bytes], content_type: str, receive: Receive) -> None:
-        """Return when the request's body is durable. Raises Refusal or _Gone."""
+    async def _take(self, scope: Scope, headers: dict[bytes, bytes], content_type: str, receive: Receive) -> Admitted:
+        """Return when what was admitted of the request is durable. Raises Refusal or _Gone."""
         if scope["path"] != PATH:
             raise Refusal(404, NOT_FOUND, "path", f"nothing is served here; traces go to {PATH}")
         if scope["method"] != "POST":
@@ -82,26 +84,29 @@ class OtlpHttpReceiver:
             raise Refusal(415, INVALID_ARGUMENT, "content_type", f"the content type must be {PROTOBUF} or {JSON}")
         content_encoding = headers.get(b"content-encoding", b"").decode("latin-1").strip().lower()
         data = await self._body(headers, receive)
+        client = scope.get("client")
+        peer = Peer(client[0] if client else "", headers.get(b"authorization", b"").decode("latin-1"))
         if len(data) <= (SMALL_GZIP_BYTES if content_encoding == "gzip" else SMALL_BODY_BYTES):
-            body = admit(data, content_type, content_encoding, self._max_body_bytes)
+            admitted = self._admission.admit(data, content_type, content_encoding, peer)
         else:
-            body = await asyncio.get_running_loop().run_in_executor(
-                self._threads, admit, data, content_type, content_encoding, self._max_body_bytes
+            admitted = await asyncio.get_running_loop().run_in_executor(
+                self._threads, self._admission.admit, data, content_type, content_encoding, peer
             )
-        if body:
+        if admitted.body:
             try:
-                appended = await asyncio.wrap_future(self._journal.add(body))
+                appended = await asyncio.wrap_future(self._journal.add(admitted.body))
             except (JournalFull, JournalError) as error:
                 reason = "journal_full" if isinstance(error, JournalFull) else "journal_error"
                 raise Refusal(503, UNAVAILABLE, reason, str(error), error.retry_after_s) from error
             self.duplicates += appended.is_duplicate
         self.received += 1
+        return admitted
 
     async def _body(self, headers: dict[bytes, bytes], receive: Receive) -> bytes:
         """Return the body as it was sent. Raises Refusal when it is too large already, or does not come."""
         told = headers.get(b"content-length", b"")
-        if told.isdigit() and int(told) > self._max_body_bytes:
-            raise too_large(f"the body is larger than {self._max_body_bytes} bytes")
+        if told.isdigit() and int(told) > self._admission.max_body_bytes:
+            raise too_large(f"the body is larger than {self._admission.max_body_bytes} bytes")
         pieces: list[bytes] = []
         size_bytes = 0
         try:
@@ -112,8 +117,8 @@ class OtlpHttpReceiver:
                         raise _Gone
                     piece = message.get("body", b"")
                     size_bytes += len(piece)
-                    if size_bytes > self._max_body_bytes:
-                        raise too_large(f"the body is larger than {self._max_body_bytes} bytes")
+                    if size_bytes > self._admission.max_body_bytes:
+                        raise too_large(f"the body is larger than {self._admission.max_body_bytes} bytes")
                     pieces.append(piece)
                     if not message.get("more_body"):
                         return b"".join(pieces)
@@ -123,6 +128,17 @@ class OtlpHttpReceiver:
 
 class _Gone(Exception):
     """The sender closed the connection before its body was whole."""
+
+
+def _response(admitted: Admitted, content_type: str) -> bytes:
+    """Return an ExportTraceServiceResponse; without a partial success no byte in protobuf, an empty object in JSON."""
+    response = ExportTraceServiceResponse()
+    if admitted.rejected_spans or admitted.message:
+        response.partial_success.rejected_spans = admitted.rejected_spans
+        response.partial_success.error_message = admitted.message
+    if content_type == PROTOBUF:
+        return response.SerializeToString()
+    return json_format.MessageToJson(response, indent=None).encode()
 
 
 def _error_body(refusal: Refusal, content_type: str) -> tuple[str, bytes]:

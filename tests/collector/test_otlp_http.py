@@ -18,10 +18,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from flowtrail.collector.admission import Admission, Admitted
 from flowtrail.collector.journal.contract import Appended, JournalFull
 from flowtrail.collector.journal.group_commit import GroupCommit
 from flowtrail.collector.journal.sqlite import SqliteJournal
-from flowtrail.collector.receivers import otlp_http
 from flowtrail.collector.receivers.decompression import MOST_MEMBERS, NotGzip, TooLarge, gunzip
 from flowtrail.collector.receivers.otlp_http import OtlpHttpReceiver
 
@@ -40,7 +40,7 @@ class Collector:
     def __init__(self, path: Path, journal: SqliteJournal | None = None) -> None:
         self.journal = journal or SqliteJournal(path / "journal", max_bytes=10**8, required=["store"])
         self._group_commit = GroupCommit(self.journal)
-        self.receiver = OtlpHttpReceiver(self._group_commit, MAX_BODY_BYTES)
+        self.receiver = OtlpHttpReceiver(self._group_commit, Admission(MAX_BODY_BYTES))
 
     def ask(self, *calls: tuple[str, str, bytes, dict[str, str]]) -> list[httpx.Response]:
         """Send all requests at the same time."""
@@ -192,12 +192,12 @@ class FullJournal(SqliteJournal):
 def test_closing_waits_for_no_body_that_is_being_parsed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     is_parsing, may_end = threading.Event(), threading.Event()
 
-    def slow(*_: object) -> bytes:
+    def slow(*_: object) -> Admitted:
         is_parsing.set()
         may_end.wait(20)
-        return b""
+        return Admitted(b"")
 
-    monkeypatch.setattr(otlp_http, "admit", slow)
+    monkeypatch.setattr(Admission, "admit", slow)
     with closing(Collector(tmp_path)) as collector:
         sender = threading.Thread(target=collector.post, args=(b"x" * 50_000, PROTOBUF))
         sender.start()
