@@ -38,7 +38,7 @@ CANNOT: Final = {
 }
 
 # How long a loop waits for a record that does not come.
-IDLE_S: Final = 0.3
+IDLE_S: Final = 0.05
 # A producer that was stopped waits for ever for a topic that it does not know.
 STOPPED_S: Final = 1
 # The embedded broker lets a fetch wait so long, even when a record comes meanwhile.

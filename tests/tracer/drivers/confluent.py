@@ -127,7 +127,8 @@ class Consumer(DrivenConsumer):
         }
         self.native.subscribe([topic], **listening)
 
-    def poll(self, timeout_ms: int = 200) -> list[Any]:
+    def poll(self, timeout_ms: int = 50) -> list[Any]:
+        # The client waits so long even when it has records, for more of them.
         return _records(self.native.consume(500, timeout_ms / 1000))
 
     def each(self, count: int, body: Callable[[Any], None], *, comes_back: bool = True) -> None:
@@ -137,7 +138,7 @@ class Consumer(DrivenConsumer):
                 body(record)
                 left -= 1
         if comes_back:
-            self.native.poll(IDLE_S)
+            self.native.poll(0)
 
     def each_batch(self, count: int, body: Callable[[list[Any]], None], *, comes_back: bool = True) -> None:
         seen = 0

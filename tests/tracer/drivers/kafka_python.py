@@ -30,7 +30,7 @@ CANNOT: Final = {
 }
 
 # How long a loop waits for a record that does not come.
-IDLE_MS: Final = 300
+IDLE_MS: Final = 100
 
 
 class Producer(DrivenProducer):
