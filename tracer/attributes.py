@@ -25,7 +25,8 @@ SERVER_ADDRESS: Final = "server.address"
 SERVER_PORT: Final = "server.port"
 ERROR_TYPE: Final = "error.type"
 
-# Ours. The record's own timestamp (CreateTime or LogAppendTime, ms since the epoch) tells time in Kafka.
+# Ours. The record's own timestamp (CreateTime or LogAppendTime, ms since the epoch) tells time in Kafka. On a `send`
+# span only where the broker gave it and the client says so; else it is the span's start, or what the program gave.
 RECORD_TIMESTAMP_MS: Final = "flowtrail.record.timestamp_ms"
 # The group member that polled or processed: on a broker that lists members, whether it is still there.
 MEMBER_ID: Final = "flowtrail.consumer.member_id"

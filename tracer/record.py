@@ -3,7 +3,7 @@
 Named tuples where one is made for every record: a frozen dataclass takes four times as long to make.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
@@ -29,6 +29,20 @@ class Client:
     server_port: int | None = None
     # What its spans have in common, by operation and topic (shapes.py); no part of what the client is.
     shapes: "dict[tuple[str, str | None], Shape]" = field(default_factory=dict, init=False, repr=False, compare=False)
+
+
+class Appended(tuple[Header, ...]):
+    """Headers to capture from, of a record to which the broker gave its own time, in ms since the epoch."""
+
+    timestamp_ms: int
+
+    def __new__(cls, headers: Iterable[Header], timestamp_ms: int) -> "Appended":
+        made = super().__new__(cls, headers)
+        made.timestamp_ms = timestamp_ms
+        return made
+
+    def __bool__(self) -> bool:
+        return True  # there is something to say, even without headers
 
 
 class Outgoing(NamedTuple):

@@ -12,7 +12,7 @@ from . import attributes as names
 from .capture import captured_headers, captured_key
 from .configuration import CONFIGURATION
 from .origin import origin_attributes
-from .record import Client, Closed, Committed, Header, Received
+from .record import Appended, Client, Closed, Committed, Header, Received
 from .traceparent import read_spans
 
 Attributes: TypeAlias = dict[str, str | int | bool | Sequence[str]]
@@ -54,13 +54,15 @@ def sent_attributes(
         found[names.TOMBSTONE] = True
     if headers:
         found |= captured_headers(headers, CONFIGURATION.now)
+        if isinstance(headers, Appended):
+            found[names.RECORD_TIMESTAMP_MS] = headers.timestamp_ms
     return found
 
 
 def acknowledged_attributes(client: Client, partition: int | None, offset: int | None) -> Attributes:
     """What the acknowledgement adds: where the record lies.
 
-    Not its timestamp: a broker may answer one that the record does not get (librdkafka's mock cluster does).
+    Its timestamp is `Sending.appended`'s to tell.
     """
     found: Attributes = {}
     if partition is not None:

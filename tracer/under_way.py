@@ -7,13 +7,13 @@ record.
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from opentelemetry.trace import Link
 
 from . import attributes as names
 from . import spans
-from .record import Client, Committed, Header, Outgoing
+from .record import Appended, Client, Committed, Header, Outgoing
 from .shapes import Shape, shape_of
 
 if TYPE_CHECKING:
@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 # The ids of key and value, None for one that is not known.
 Schemas: TypeAlias = tuple[str | None, str | None]
 SpanEvent: TypeAlias = tuple[str, Mapping[str, Any], int]
+
+
+# librdkafka's mock cluster answers that it appended every record 1234 ms after the epoch.
+_EARLIEST_MS: Final = 1_000_000_000_000
 
 
 class Sending:
@@ -106,6 +110,18 @@ class Sending:
         self.offset = offset
         self.end_ns = time.time_ns()
         self.headers = self.outgoing = None
+
+    def appended(self, timestamp_ms: int) -> None:
+        """Note the time that the broker gave the record, as it does on topics with LogAppendTime.
+
+        Nearly no record has one, so it has no slot of its own.
+        """
+        if timestamp_ms < _EARLIEST_MS:
+            return
+        if self.span is not None:
+            self.span.set_attribute(names.RECORD_TIMESTAMP_MS, timestamp_ms)
+        elif self.deferring is not None:
+            self.captured = Appended(self.captured or (), timestamp_ms)
 
     def described(self) -> Sequence["Sending"]:
         """Say what was noted: sets `shape` and `own`. Needs `answered` before, but for its times."""

@@ -389,7 +389,7 @@ def test_a_share_consumers_poll_says_how_often_its_records_were_delivered(spans:
     record = Message(topic="shared", partition=0, offset=3, value=b"value", delivery_count=2)
 
     class Plain:
-        """A share consumer in all that is traced of one; real ones read on Apache Kafka, in a test of its folder."""
+        """A share consumer in all that is traced of one; Apache Kafka holds the real ones."""
 
         def __init__(self, config: Any) -> None:
             self.left = [Messages([record]), Messages()]

@@ -1,13 +1,16 @@
 """What became of a send, as its future holds it."""
 
 import asyncio
-from typing import Any
+from typing import Any, Final
 
 from flowtrail.tracer.counts import COUNTS
 from flowtrail.tracer.record import Unacknowledged
 from flowtrail.tracer.under_way import Sending
 
 from .known import WHERE, Known
+
+# The type of a time that the broker gave.
+_LOG_APPEND_TIME: Final = 1
 
 
 def tell_answer(known: Known, sending: Sending, future: "asyncio.Future[Any]") -> None:
@@ -35,12 +38,12 @@ def tell(known: Known, sending: Sending, future: "asyncio.Future[Any]", place: i
         known.answer(sending)
         return
     offset, timestamp_ms = metadata.offset, metadata.timestamp
-    known.answer(
-        sending,
-        metadata.partition,
-        offset + place if offset >= 0 else None,
-        timestamp_ms if timestamp_ms is not None and timestamp_ms >= 0 else None,
-    )
+    if metadata.timestamp_type:  # as nearly never: 0 is the client's own time
+        if timestamp_ms is None or timestamp_ms < 0:
+            timestamp_ms = None
+        elif metadata.timestamp_type == _LOG_APPEND_TIME:
+            sending.appended(timestamp_ms)
+    known.answer(sending, metadata.partition, offset + place if offset >= 0 else None, timestamp_ms)
 
 
 def _exception(future: Any) -> BaseException | None:

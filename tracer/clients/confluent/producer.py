@@ -7,7 +7,13 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
 
-from confluent_kafka import KafkaError, KafkaException, cimpl
+from confluent_kafka import (
+    TIMESTAMP_CREATE_TIME,
+    TIMESTAMP_LOG_APPEND_TIME,
+    KafkaError,
+    KafkaException,
+    cimpl,
+)
 
 from flowtrail.tracer.clients.closing import Closing
 from flowtrail.tracer.clients.known import is_known, known_of
@@ -149,12 +155,17 @@ def answer_report(known: Known, sending: Sending, error: Any, message: Any) -> N
             return
         partition, offset = message.partition(), message.offset()
         kind, timestamp_ms = message.timestamp()
+        if kind != TIMESTAMP_CREATE_TIME:  # as nearly never
+            if kind == TIMESTAMP_LOG_APPEND_TIME and timestamp_ms >= 0:
+                sending.appended(timestamp_ms)
+            else:
+                timestamp_ms = None
         known.answer(
             sending,
             partition if partition is not None and partition >= 0 else None,
             # None without acknowledgements: the client never learns it.
             offset if offset is not None and offset >= 0 else None,
-            timestamp_ms if kind != 0 and timestamp_ms >= 0 else None,
+            timestamp_ms,
         )
     except Exception as failure:
         COUNTS.fail(WHERE, "produce", failure)
