@@ -19,7 +19,10 @@ puts the same functions into kafka-python's own classes.
 What is ours stays aside: an exception in it is counted, and the client is called as if we were not there.
 """
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from flowtrail.tracer.clients.switch import Switch
 
 try:
     import kafka
@@ -31,11 +34,22 @@ if int(kafka.__version__.partition(".")[0]) < OLDEST_VERSION:
     raise ImportError(f"kafka-python {kafka.__version__} is too old to be traced: pip install 'kafka-python>=3.0.12'")
 
 # Only now, so that the errors above are what is seen.
+from . import serialized  # noqa: E402
 from .consumer import ConsumerRecord, KafkaConsumer  # noqa: E402
 from .producer import KafkaProducer  # noqa: E402
 from .replacements import METHODS  # noqa: E402
 
-# What `instrument` calls, and `uninstrument`.
-install, remove = METHODS.install, METHODS.remove
+
+def install(switch: "Switch") -> None:
+    """What `instrument` calls."""
+    METHODS.install(switch)
+    serialized.METHODS.install(switch)
+
+
+def remove() -> None:
+    """What `uninstrument` calls."""
+    METHODS.remove()
+    serialized.METHODS.remove()
+
 
 __all__ = ["ConsumerRecord", "KafkaConsumer", "KafkaProducer", "install", "remove"]

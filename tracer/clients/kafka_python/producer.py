@@ -15,8 +15,8 @@ from flowtrail.tracer.counts import COUNTS
 from flowtrail.tracer.tracing import CHAIN
 from flowtrail.tracer.under_way import Sending
 
+from . import serialized
 from .known import WHERE, Known
-from .serialized import note_serialized, send_serialized
 from .transactions import (
     abort_transaction,
     begin_transaction,
@@ -39,10 +39,10 @@ class KafkaProducer(kafka.KafkaProducer):  # type: ignore[misc]  # kafka-python 
         return close(super().close, self, timeout, null_logger)
 
     def _serialize(self, serializer, topic, headers, data):  # type: ignore[no-untyped-def]
-        serialized = super()._serialize(serializer, topic, headers, data)
-        if serializer is not None:
-            note_serialized(self, serializer, headers, serialized)
-        return serialized
+        found = super()._serialize(serializer, topic, headers, data)
+        if serializer is not None and not serialized.METHODS.are_on:
+            serialized.note_serialized(self, serializer, headers, found)
+        return found
 
     def begin_transaction(self):  # type: ignore[no-untyped-def]
         return begin_transaction(super().begin_transaction, self)
@@ -107,7 +107,8 @@ def send(
         known.unanswered.add(sending)
         sent = sending.headers if can_carry else headers
         if known.serializes:
-            original = partial(send_serialized, original, sending)
+            serialized.METHODS.need()
+            original = partial(serialized.send_serialized, original, sending)
     except Exception as error:
         COUNTS.fail(WHERE, "send", error)
         return original(topic, value, key, headers, partition, timestamp_ms)

@@ -14,7 +14,6 @@ from flowtrail.tracer.clients.switch import Switch
 
 from . import consumer
 from .producer import KafkaProducer, close, send
-from .serialized import note_serialized
 from .transactions import abort_transaction, begin_transaction, commit_transaction, send_offsets_to_transaction
 
 
@@ -26,16 +25,6 @@ def _replace_send(original, switch):  # type: ignore[no-untyped-def]
         return send(bound, self, topic, value, key, headers, partition, timestamp_ms)
 
     return send_traced
-
-
-def _replace_serialize(original, switch):  # type: ignore[no-untyped-def]
-    def serialize_traced(self, serializer, topic, headers, data):  # type: ignore[no-untyped-def]
-        serialized = original(self, serializer, topic, headers, data)
-        if serializer is not None and switch.is_on and not isinstance(self, KafkaProducer):
-            note_serialized(self, serializer, headers, serialized)
-        return serialized
-
-    return serialize_traced
 
 
 def _replace_close(original, switch):  # type: ignore[no-untyped-def]
@@ -75,8 +64,6 @@ def _replace_step(step: Callable[[Callable[..., Any], Any], Any]) -> Callable[[A
 
 REPLACEMENTS: Final[tuple[Replacement, ...]] = (
     (kafka.KafkaProducer, "send", _replace_send),
-    # A version that serializes elsewhere just says no schemas.
-    *((kind, "_serialize", _replace_serialize) for kind in (kafka.KafkaProducer,) if "_serialize" in vars(kind)),
     (kafka.KafkaProducer, "close", _replace_close),
     (kafka.KafkaProducer, "begin_transaction", _replace_step(begin_transaction)),
     (kafka.KafkaProducer, "send_offsets_to_transaction", _replace_send_offsets),

@@ -1,8 +1,11 @@
 """The schema ids of keys and values that the producer's own serializers make: seen where kafka-python calls them."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
+import kafka
+
+from flowtrail.tracer.clients.methods import Methods
 from flowtrail.tracer.counts import COUNTS
 from flowtrail.tracer.schema_ids import schema_id, schema_ids
 from flowtrail.tracer.under_way import Sending
@@ -32,6 +35,24 @@ def send_serialized(
         return original(topic, value, key, headers, partition, timestamp_ms)
     finally:
         _UNDER_WAY.pop(id(headers), None)
+
+
+def _replace_serialize(original, switch):  # type: ignore[no-untyped-def]
+    def serialize_traced(self, serializer, topic, headers, data):  # type: ignore[no-untyped-def]
+        serialized = original(self, serializer, topic, headers, data)
+        if serializer is not None and switch.is_on:
+            note_serialized(self, serializer, headers, serialized)
+        return serialized
+
+    return serialize_traced
+
+
+# Called twice for every record, so put in once a producer has a serializer. A version of kafka-python that serializes
+# elsewhere just says no schemas.
+METHODS: Final = Methods(
+    [(kind, "_serialize", _replace_serialize) for kind in (kafka.KafkaProducer,) if "_serialize" in vars(kind)],
+    is_needed=False,
+)
 
 
 def note_serialized(producer: Any, serializer: Any, headers: Any, data: Any) -> None:
