@@ -9,6 +9,8 @@
     consumer_record.py   kafka-python's and aiokafka's records, read; message.py: confluent-kafka's
     consumer_events.py   seeks and rebalances, until the next poll's span takes them, or the client's end
     closing.py           the close of a client, as a span
+    commits.py           a commit, told once it is answered
+    transactions.py      the end of a transaction, told with its outcome
     undeserialized.py    records that the client's own deserializer refused
 
 A folder imports its library; nothing beside the folders does. Folders do not import each other. Whatever a library
