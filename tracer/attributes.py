@@ -71,8 +71,9 @@ FORWARDED: Final = "flowtrail.forwarded"
 UNANSWERED: Final = "flowtrail.close.unanswered"
 
 # On `poll` spans, events at the time when they happened: what befell the consumer since the last poll that returned
-# records; on its `close` span, what befell it since, or while it closed. A seek tells topic, partition and offset, or
-# where to (SEEK_TO); partitions that were assigned, revoked or lost are lists, TOPIC and PARTITION side by side.
+# records. On its `close` span, what befell it since, or while it closed; on a `rebalance` span, what no poll took for a
+# minute after a rebalance, or until the process exits. A seek tells topic, partition and offset, or where to (SEEK_TO);
+# partitions that were assigned, revoked or lost are lists, TOPIC and PARTITION side by side.
 SEEK_EVENT: Final = "seek"
 SEEK_TO: Final = "flowtrail.seek.to"  # "beginning" or "end"
 ASSIGN_EVENT: Final = "assign"
@@ -87,5 +88,6 @@ COMMIT: Final = ("commit", "settle")
 TRANSACTION: Final = ("transaction", "settle")
 # No type of the conventions fits: these are about no message.
 CLOSE: Final = ("close", "")
+REBALANCE: Final = ("rebalance", "")
 # The names of those: spans by which a client tells of itself alone.
-OF_CLIENT: Final = frozenset({CLOSE[0]})
+OF_CLIENT: Final = frozenset({CLOSE[0], REBALANCE[0]})

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from typing import Any, Final, Protocol
 
 from .counts import COUNTS
-from .record import Acknowledged, Client, Closed, Committed, Header, Outgoing, Polled
+from .record import Acknowledged, Client, Closed, Committed, Event, Header, Outgoing, Polled
 from .under_way import Sending, Transaction
 
 # How a transaction can end.
@@ -69,6 +69,8 @@ class Last(Protocol):
     def committed(self, committed: Committed) -> object: ...
 
     def closed(self, closed: Closed) -> None: ...
+
+    def rebalanced(self, client: Client, events: Sequence[Event]) -> None: ...
 
     def begin_transaction(self, transaction: Transaction) -> None: ...
 
@@ -181,6 +183,11 @@ class Chain:
         """Tell of a client's end: once, and after everything else of it."""
         if self._last is not None:
             _run(self._last, "closed", closed)
+
+    def rebalance(self, client: Client, events: Sequence[Event]) -> None:
+        """Tell what befell a consumer, at least one event in the order of time, where no poll will tell it."""
+        if self._last is not None:
+            _run(self._last, "rebalanced", client, events)
 
     def begin_transaction(self, client: Client, transactional_id: str | None) -> Transaction:
         """Begin a transaction: give what is returned to every `send` in it, then to `end_transaction`."""

@@ -6,6 +6,7 @@ on records does not go through the chain: tracing tells of it by `METRICS.begin_
 
 import time
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 from opentelemetry.trace import SpanContext, TraceFlags
@@ -15,7 +16,7 @@ from . import spans
 from .configuration import CONFIGURATION
 from .counts import COUNTS
 from .metrics import METRICS
-from .record import Closed, Committed, Polled, Unacknowledged
+from .record import Client, Closed, Committed, Event, Polled, Unacknowledged
 from .shapes import shape_of
 from .tracing import CHAIN, Tracing, is_suppressed
 from .under_way import Sending, Transaction
@@ -103,6 +104,9 @@ class Measuring:
                 None if committed.error is None else spans.error_type(committed.error),
                 None if span is None else span.get_span_context(),
             )
+
+    def rebalanced(self, client: Client, events: Sequence[Event]) -> None:
+        self._last.rebalanced(client, events)
 
     def closed(self, closed: Closed) -> None:
         self._last.closed(closed)

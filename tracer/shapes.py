@@ -16,6 +16,7 @@ _KINDS: Final = {
     names.TRANSACTION: SpanKind.CLIENT,
     # Of the conventions, none; but it is a request, for which the program waits: to leave the group, to take the rest.
     names.CLOSE: SpanKind.CLIENT,
+    names.REBALANCE: SpanKind.CLIENT,
 }
 # A program that makes up topic names without end must not make us remember them all.
 _MOST_SHAPES: Final = 1000

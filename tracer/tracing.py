@@ -22,7 +22,7 @@ from .current_context import get_current
 from .interceptor import Chain
 from .metrics import METRICS
 from .origin import forwarded_attributes
-from .record import Client, Closed, Committed, Polled, Received, Unacknowledged
+from .record import Client, Closed, Committed, Event, Polled, Received, Unacknowledged
 from .schema_ids import NO_SCHEMAS, SCHEMAS_END, schema_ids
 from .serde_errors import may_hold_data, may_lead_to_data, schemas_of
 from .shapes import Shape, shape_of
@@ -259,6 +259,12 @@ class Tracing:
         finally:
             span.end()
         return span
+
+    def rebalanced(self, client: Client, events: Sequence[Event]) -> None:
+        span = self._start(shape_of(names.REBALANCE, client, None), {}, context=Context(), start_time=events[0].at_ns)
+        for event in events:
+            span.add_event(event.name, event.attributes, event.at_ns)
+        span.end(events[-1].at_ns)
 
     def closed(self, closed: Closed) -> None:
         if is_suppressed():

@@ -11,7 +11,7 @@ from typing import Any
 import aiokafka
 import confluent_kafka
 import pytest
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka import admin
 
 import flowtrail
 from flowtrail.tracer import attributes as names
@@ -52,8 +52,9 @@ def test_a_send_says_the_brokers_time_of_its_record_and_no_other(
 ) -> None:
     topic = f"topic-{uuid.uuid4().hex[:12]}"
     config = {"message.timestamp.type": "LogAppendTime" if gives_time else "CreateTime"}
-    admin: Any = AdminClient({"bootstrap.servers": kafka.bootstrap_servers})
-    for made in admin.create_topics([NewTopic(topic, 1, config=config)]).values():
+    library: Any = admin  # which names what it takes from other modules
+    client = library.AdminClient({"bootstrap.servers": kafka.bootstrap_servers})
+    for made in client.create_topics([library.NewTopic(topic, 1, config=config)]).values():
         made.result(TIMEOUT_S)
     timestamp_ms = send(kafka.bootstrap_servers, topic)
     spans.settled()

@@ -7,7 +7,7 @@ import pytest
 
 from flowtrail.tracer.counts import Counts
 from flowtrail.tracer.interceptor import Chain, Interceptor
-from flowtrail.tracer.record import Acknowledged, Client, Closed, Committed, Header, Outgoing, Polled
+from flowtrail.tracer.record import Acknowledged, Client, Closed, Committed, Event, Header, Outgoing, Polled
 from flowtrail.tracer.under_way import Sending, Transaction
 
 
@@ -30,6 +30,8 @@ class Tracing:
     def committed(self, committed: Committed) -> None: ...
 
     def closed(self, closed: Closed) -> None: ...
+
+    def rebalanced(self, client: Client, events: Sequence[Event]) -> None: ...
 
     def begin_transaction(self, transaction: Transaction) -> None: ...
 

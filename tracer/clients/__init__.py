@@ -8,6 +8,7 @@
     lighter_headers.py   what to send when our headers make a record too large
     consumer_record.py   kafka-python's and aiokafka's records, read; message.py: confluent-kafka's
     consumer_events.py   seeks and rebalances, until the next poll's span takes them, or the client's end
+    waiting_events.py    rebalances that no poll's span took, as a span of their own
     closing.py           the close of a client, as a span
     commits.py           a commit, told once it is answered
     transactions.py      the end of a transaction, told with its outcome

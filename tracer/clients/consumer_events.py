@@ -9,6 +9,7 @@ from typing import Any
 
 from flowtrail.tracer import attributes as names
 from flowtrail.tracer.clients.known import Known
+from flowtrail.tracer.clients.waiting_events import WAITING
 from flowtrail.tracer.configuration import CONFIGURATION
 from flowtrail.tracer.record import Event
 
@@ -31,6 +32,8 @@ def note_seek_to(known: Known, places: Iterable[Any], where: str) -> None:
 def note_rebalance(known: Known, name: str, places: Iterable[Any]) -> None:
     """Note partitions that were assigned, revoked or lost (`name` is the event's); without any, nothing."""
     _note_places(known, name, places, {})
+    if known.events:
+        WAITING.add(known)
 
 
 def _note_places(known: Known, name: str, places: Iterable[Any], more: dict[str, Any]) -> None:

@@ -32,6 +32,8 @@ class Known(ABC):
         self.transaction: Transaction | None = None
         # What happened to a consumer since the last poll that returned records. Threads come and go here at once.
         self.events: deque[Event] = deque(maxlen=MOST_EVENTS)
+        # Somebody will look whether they still wait.
+        self.is_awaited = False
         # Nothing more is to be told of its close.
         self.is_closed = False
         # What the program does with a consumer's records, as far as it does not say so itself.
@@ -75,13 +77,24 @@ class Known(ABC):
 
     def take_events(self) -> list[Event]:
         """Return the events since the last call."""
-        waiting, events = self.events, []
-        while waiting:
-            try:
-                events.append(waiting.popleft())
-            except IndexError:  # another thread had the last one
-                break
-        return events
+        return _taken(self.events)
+
+    @staticmethod
+    def tell_events(events: deque[Event], client: Client) -> None:
+        """Tell the chain of events that no poll took, and none will; without any, nothing."""
+        taken = _taken(events)
+        if taken:
+            CHAIN.rebalance(client, taken)
+
+
+def _taken(events: deque[Event]) -> list[Event]:
+    taken: list[Event] = []
+    while events:
+        try:
+            taken.append(events.popleft())
+        except IndexError:  # another thread had the last one
+            break
+    return taken
 
 
 K = TypeVar("K", bound=Known)
@@ -126,6 +139,7 @@ def give_up_unacknowledged() -> None:
             known.is_closed = True  # a client that is closed later still comes too late for the exporter
             known.give_up()
             known.inferred.let_go()
+            known.tell_events(known.events, known.client())
         except Exception as error:
             COUNTS.fail(type(known).__qualname__, "exit", error)
 
@@ -137,6 +151,7 @@ def _forget_parents() -> None:
         known.inferred.forget()
         known.transaction = None
         known.events.clear()
+        known.is_awaited = False
 
 
 os.register_at_fork(after_in_child=_forget_parents)
