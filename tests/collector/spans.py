@@ -124,11 +124,16 @@ class World:
         return made
 
     def close(
-        self, service: str, group: str, parent: Made | None = None, error: tuple[str, str] | None = None
+        self,
+        service: str,
+        group: str,
+        parent: Made | None = None,
+        error: tuple[str, str] | None = None,
+        operation: tuple[str, str] = names.CLOSE,
     ) -> Made:
-        """Close a consumer, whose partition 0 of "orders" is revoked by it."""
-        attributes: dict[str, Value] = {names.OPERATION_NAME: names.CLOSE[0], names.GROUP: group}
-        made = self._span(service, "close", 3, parent, 1, attributes)
+        """Close a consumer, whose partition 0 of "orders" is revoked by it; or only rebalance it (`operation`)."""
+        attributes: dict[str, Value] = {names.OPERATION_NAME: operation[0], names.GROUP: group}
+        made = self._span(service, operation[0], 3, parent, 1, attributes)
         revoked = made.otlp.events.add(name=names.REVOKE_EVENT, time_unix_nano=made.otlp.start_time_unix_nano)
         revoked.attributes.extend([_pair(names.TOPIC, "orders"), _pair(names.PARTITION, "0")])
         if error is not None:

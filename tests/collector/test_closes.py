@@ -1,4 +1,4 @@
-"""The end of a client, as its span tells it, is no event's: no hop, no edge, no flow and no failure comes of it."""
+"""The end of a client, or its rebalance, is about no event: no hop, no edge, no flow and no failure comes of it."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -67,11 +67,14 @@ def test_a_close_is_no_attempt_at_an_event(scene: Scene) -> None:
 
 @pytest.mark.parametrize(
     ("query", "examined"),
-    [("", 0), ("?service=payments", 0), ("?state=failed", 1), ("?q=messaging.operation.name%3Dclose", 2)],
+    [("", 0), ("?service=payments", 0), ("?state=failed", 1), ("?q=messaging.system%3Dkafka", 2)],
 )
-def test_a_close_is_no_flow_of_its_own(scene: Scene, query: str, examined: int) -> None:
-    scene.world.close("payments", "payments-workers")
-    scene.world.close("payments", "payments-workers", error=TIMED_OUT)
+@pytest.mark.parametrize("operation", [names.CLOSE, names.REBALANCE])
+def test_neither_a_close_nor_a_rebalance_is_a_flow_of_its_own(
+    scene: Scene, query: str, examined: int, operation: tuple[str, str]
+) -> None:
+    scene.world.close("payments", "payments-workers", operation=operation)
+    scene.world.close("payments", "payments-workers", operation=operation, error=TIMED_OUT)
     found = FlowList.model_validate(told(asked(scene), f"/v1/flows{query}"))
     assert (found.flows, found.examined) == ([], examined)
 
