@@ -11,7 +11,7 @@ from typing import Final
 from google.protobuf.message import DecodeError
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from .receivers.decompression import NotGzip, TooLarge, gunzip
+from .receivers.decompression import UNFOLDED_BY, Damaged, TooLarge
 from .receivers.otlp_json import NotOtlpJson, to_message
 
 PROTOBUF: Final = "application/x-protobuf"
@@ -66,19 +66,23 @@ class Admission:
 
         `content_type` is PROTOBUF or JSON. Protobuf that nothing is to be changed in comes back as it came, unfolded.
         """
-        return Admitted(_parsed(_unfolded(data, content_encoding, self.max_body_bytes), content_type))
+        return Admitted(_parsed(self.unfold(data, content_encoding, peer), content_type))
+
+    def unfold(self, data: bytes, content_encoding: str, peer: Peer) -> bytes:
+        """Return the bytes of a body whatever signal it carries, once its sender may send it. Raises Refusal."""
+        return _unfolded(data, content_encoding, self.max_body_bytes)
 
 
 def _unfolded(data: bytes, content_encoding: str, max_body_bytes: int) -> bytes:
-    if content_encoding == "gzip":
+    if content_encoding in UNFOLDED_BY:
         try:
-            return gunzip(data, max_body_bytes)
+            return UNFOLDED_BY[content_encoding](data, max_body_bytes)
         except TooLarge as error:
             raise too_large(str(error)) from error
-        except NotGzip as error:
-            raise Refusal(400, INVALID_ARGUMENT, "not_gzip", str(error)) from error
+        except Damaged as error:
+            raise Refusal(400, INVALID_ARGUMENT, f"not_{content_encoding}", str(error)) from error
     if content_encoding not in {"", "identity"}:
-        message = f"content encoding {content_encoding[:64]!r} is not understood; send gzip or none"
+        message = f"content encoding {content_encoding[:64]!r} is not understood; send {', '.join(UNFOLDED_BY)} or none"
         raise Refusal(415, UNIMPLEMENTED, "content_encoding", message)
     if len(data) > max_body_bytes:
         raise too_large(f"the body is larger than {max_body_bytes} bytes")

@@ -29,6 +29,8 @@ from flowtrail.collector.admission import (
 from flowtrail.collector.journal.contract import JournalError, JournalFull
 from flowtrail.collector.journal.group_commit import GroupCommit
 
+from .decompression import UNFOLDED_BY
+
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
@@ -36,9 +38,9 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 PATH: Final = "/v1/traces"
 NOT_FOUND: Final = 5  # google.rpc.Code
 
-# Up to this, a body is parsed in less time than a thread takes to begin; gzip may unfold to a thousand times its size.
+# Up to this, a body is parsed in less time than a thread takes to begin; a folded one may be a thousand times larger.
 SMALL_BODY_BYTES: Final = 32 * 1024
-SMALL_GZIP_BYTES: Final = 2 * 1024
+SMALL_FOLDED_BYTES: Final = 2 * 1024
 # A sender that takes longer than this for its body keeps memory for nothing.
 BODY_TIMEOUT_S: Final = 60.0
 
@@ -86,7 +88,7 @@ class OtlpHttpReceiver:
         data = await self._body(headers, receive)
         client = scope.get("client")
         peer = Peer(client[0] if client else "", headers.get(b"authorization", b"").decode("latin-1"))
-        if len(data) <= (SMALL_GZIP_BYTES if content_encoding == "gzip" else SMALL_BODY_BYTES):
+        if len(data) <= (SMALL_FOLDED_BYTES if content_encoding in UNFOLDED_BY else SMALL_BODY_BYTES):
             admitted = self._admission.admit(data, content_type, content_encoding, peer)
         else:
             admitted = await asyncio.get_running_loop().run_in_executor(
@@ -156,7 +158,7 @@ def _error_headers(refusal: Refusal) -> list[tuple[bytes, bytes]]:
     if refusal.status == 405:
         headers.append((b"allow", b"POST"))
     if refusal.reason == "content_encoding":
-        headers.append((b"accept-encoding", b"gzip"))
+        headers.append((b"accept-encoding", ", ".join(UNFOLDED_BY).encode()))
     if refusal.status in {408, 413}:
         # What is left of the body is not read.
         headers.append((b"connection", b"close"))
