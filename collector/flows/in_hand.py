@@ -2,7 +2,7 @@
 
 from flowtrail.collector.api.answers import Evidence, State
 
-from .deliveries import Reader, Sent, Try
+from .deliveries import Reader, Sent, Try, is_own
 from .evidence import commit_evidence, commit_of, is_overtaken, no_members, span_evidence
 from .facts import SPANS_ARRIVE_WITHIN_MS, Facts
 from .findings import Finding
@@ -28,9 +28,9 @@ def judge_in_hand(sent: Sent, reader: Reader, open_try: Try, facts: Facts) -> Fi
     evidence_of_commit = commit_evidence(facts, reader, sent.place)
     member = open_try.span.member_id
     members = facts.members_of(reader.group)
-    if members is not None and member and members.seen_ms > polled_ms and member not in members.members:
-        text = f"{member} is not among the {counted(len(members.members), 'member')} of {reader.group}"
-        evidence.append(Evidence(kind="members", text=text, time_ms=members.seen_ms))
+    gone = _gone(facts, reader, member, polled_ms)
+    if gone is not None:
+        evidence.append(gone)
         if is_reporting or commit is not None:
             return Finding(
                 State.CRASHED,
@@ -113,6 +113,16 @@ def _open_and_passed(
     facts: Facts,
 ) -> Finding:
     """Polled and committed past: whoever had it may be gone by now, but nobody will get it again."""
+    gone = _gone(facts, reader, open_try.span.member_id, passed_ms)
+    if missing and gone is not None and _is_its_last_word(facts, open_try):
+        return Finding(
+            State.UNKNOWN,
+            f"{reader.name} polled {sent.id}, committed past it and was not heard of again: "
+            "whether it processed it is not known.",
+            since_ms=passed_ms,
+            evidence=[*evidence, gone, *commit_evidence(facts, reader, sent.place)],
+            missing=missing,
+        )
     if missing:
         return Finding(
             State.PROCESSED,
@@ -139,6 +149,23 @@ def _open_and_passed(
         since_ms=open_try.taken_ms,
         evidence=evidence,
     )
+
+
+def _gone(facts: Facts, reader: Reader, member: str, since_ms: float) -> Evidence | None:
+    """Evidence that a member has left its group since; None when it has not, or nobody says."""
+    members = facts.members_of(reader.group)
+    if members is None or not member or members.seen_ms <= since_ms or member in members.members:
+        return None
+    text = f"{member} is not among the {counted(len(members.members), 'member')} of {reader.group}"
+    return Evidence(kind="members", text=text, time_ms=members.seen_ms)
+
+
+def _is_its_last_word(facts: Facts, one: Try) -> bool:
+    """Whether a process of which our tracer tells told nothing after this: a client commits by itself while a handler
+    dies."""
+    span = one.span
+    last_ms = facts.last_span_ms.get((span.service, span.instance))
+    return is_own(span) and last_ms is not None and last_ms <= span.end_ms
 
 
 def _left_in_hand(

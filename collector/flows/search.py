@@ -111,7 +111,10 @@ def _seeds_of_text(
 
 
 def _is_flow(trail: Trail) -> bool:
-    """A poll, a commit or a client's end alone is no flow, nor is a batch that sent nothing: that is a hop of its events' flows."""
+    """A poll, a commit or a client's end alone is no flow, nor is a batch that sent nothing.
+
+    That is a hop of its events' flows.
+    """
     if trail.causes and not any(row.is_send for row in trail.spans):
         return False
     return any(row.operation not in ("receive", "settle") and not row.is_of_client for row in trail.spans)

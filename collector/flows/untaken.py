@@ -171,7 +171,7 @@ def judge_unread(sent: Sent, facts: Facts) -> Finding:
         State.UNCONSUMED,
         f"Nobody reads {sent.topic}: no group is known for it.",
         since_ms=sent.sent_ms,
-        missing=missing,
+        missing=[*missing, "A group that died before its first commit and its first span would not be seen."],
         evidence=[
             Evidence(
                 kind="missing",

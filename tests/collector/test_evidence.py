@@ -80,6 +80,35 @@ def test_a_received_event_that_was_committed_past_is_processed_as_far_as_its_cli
     assert any("reports no processing" in text for text in flow.verdict.missing)
 
 
+@pytest.mark.parametrize(
+    ("members", "is_heard_of", "state"),
+    [((), False, State.UNKNOWN), (("member-1",), False, State.PROCESSED), ((), True, State.PROCESSED)],
+)
+def test_a_first_event_that_was_committed_past_by_a_process_which_died_with_it_is_not_called_processed(
+    scene: Scene, members: tuple[str, ...], is_heard_of: bool, state: State
+) -> None:
+    order = polled(scene)
+    scene.world.wait(2000)
+    scene.commit(GROUP, "orders", 1)  # as librdkafka does by itself while the handler runs
+    if is_heard_of:
+        scene.world.span("payments", "GET /", kind=2)
+    scene.world.wait(10_000)
+    scene.members(GROUP, *members)
+    hop = scene.hop(order, GROUP, LATER_MS)
+    assert hop.state is state
+    if state is State.UNKNOWN:
+        assert "was not heard of again" in hop.sentence
+        assert {one.kind for one in hop.evidence} == {"span", "commit", "members"}
+
+
+def test_an_event_that_nobody_reads_says_who_would_not_be_seen(scene: Scene) -> None:
+    order = scene.world.send("storefront", "orders")
+    scene.log("orders", 0, 1)
+    verdict = scene.flow(order, LATER_MS).verdict
+    assert (verdict.state, len(verdict.missing)) == (State.UNCONSUMED, 1)
+    assert "died before its first commit and its first span" in verdict.missing[0]
+
+
 def test_what_a_group_took_before_its_tracer_reported_processing_is_not_skipped(scene: Scene) -> None:
     order = polled(scene)
     scene.commit(GROUP, "orders", 1)
