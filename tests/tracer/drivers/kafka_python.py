@@ -82,7 +82,6 @@ class Consumer(DrivenConsumer):
     ) -> None:
         listener = _Listener(on_assigned, on_revoked) if on_assigned or on_revoked else None
         self.native.subscribe([topic], listener=listener)
-        self.native.topics()  # what it learns of them after it joined makes it join again, and perhaps without an end
 
     def poll(self, timeout_ms: int = 200) -> list[Any]:
         return [record for records in self.native.poll(timeout_ms=timeout_ms).values() for record in records]
