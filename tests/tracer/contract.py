@@ -1345,6 +1345,9 @@ class _Member:
         self.client_id = str(options["client_id"])
         self.owned: set[Place] = set()
         self.offsets: list[tuple[str, int, int]] = []
+        # How many records each partition's gain found. A partition that was lost and gained again starts anew: what
+        # was polled of it before is nothing to commit.
+        self._polled_before: dict[Place, int] = {}
         self._driver = type(traced.driver)(traced.driver.broker)
         self._way = traced.way
         self._options = ConsumerOptions(**options)
@@ -1355,9 +1358,12 @@ class _Member:
         self._finished = self._thread.submit(self._poll)
 
     def last_offsets(self) -> dict[int, int]:
-        """The last offset that was polled of each partition that is owned now."""
-        last = {partition: offset for _, partition, offset in self.offsets}
-        return {place.partition: last[place.partition] for place in self.owned if place.partition in last}
+        """The last offset that was polled of each partition that is owned now, since it was gained."""
+        last: dict[int, int] = {}
+        for place in list(self.owned):
+            polled = self.offsets[self._polled_before[place] :]
+            last.update((partition, offset) for _, partition, offset in polled if partition == place.partition)
+        return last
 
     def commit(self) -> None:
         """Commit what was polled, between two polls."""
@@ -1395,6 +1401,7 @@ class _Member:
             self._driver.close()
 
     def _gain(self, places: list[Place]) -> None:
+        self._polled_before |= dict.fromkeys(places, len(self.offsets))
         self.owned |= set(places)
 
     def _lose(self, places: list[Place]) -> None:
