@@ -132,7 +132,7 @@ async def getmany(
         try:
             client = known.client()
             received = [receive(client, record) for records in polled.values() for record in records]
-            CHAIN.consume(Polled(client, received, started_ns, known.take_events()))
+            CHAIN.consume(Polled(client, received, started_ns, known.take_events() if known.events else ()))
             known.note_task()
             known.inferred.begin(received, True)
         except Exception as error:

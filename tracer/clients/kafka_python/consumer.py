@@ -79,7 +79,7 @@ def poll(original: Callable[..., Any], consumer: Any, timeout_ms: Any, max_recor
             received: list[Received] = []
             for partition, records in polled.items():
                 polled[partition] = receive(client, records, received)
-            CHAIN.consume(Polled(client, received, started_ns, known.take_events()))
+            CHAIN.consume(Polled(client, received, started_ns, known.take_events() if known.events else ()))
             if update_offsets:
                 known.inferred.begin(received, True)
         except Exception as error:
