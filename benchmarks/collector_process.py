@@ -6,13 +6,19 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
+import psutil
 import requests
 
-PATIENCE_S = 60
+PATIENCE_S: Final = 60
+SERVICE: Final = ("flowtrail.collector.service",)
+
+# A collector that is at rest takes less than this part of a core; what takes more is merging.
+RESTING_SHARE: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +39,14 @@ class Stored:
 
 
 class CollectorProcess:
-    """Runs `flowtrail.collector.service` on free ports over a data directory; further options by name."""
+    """Runs `flowtrail.collector.service` on free ports over a data directory; further options by name.
 
-    def __init__(self, data_dir: Path, **options: str) -> None:
+    `module` is another program that does, with its arguments.
+    """
+
+    def __init__(self, data_dir: Path, module: Sequence[str] = SERVICE, **options: str) -> None:
         self.data_dir = data_dir
+        self._command = [sys.executable, "-m", *module]
         # A person's own settings are for a collector of theirs, and may name its store.
         self._environment = {
             **{name: value for name, value in os.environ.items() if not name.upper().startswith("FLOWTRAIL_")},
@@ -52,7 +62,7 @@ class CollectorProcess:
         endpoints_file = self.data_dir / "endpoints.json"
         endpoints_file.unlink(missing_ok=True)
         began = time.monotonic()
-        self._process = subprocess.Popen([sys.executable, "-m", "flowtrail.collector.service"], env=self._environment)
+        self._process = subprocess.Popen(self._command, env=self._environment)
         while not endpoints_file.exists():
             if self._process.poll() is not None:
                 raise RuntimeError(f"the collector ended with status {self._process.returncode}")
@@ -86,6 +96,24 @@ class CollectorProcess:
         """The exit status; None while it runs."""
         return self._process.returncode
 
+    def cpu_s(self) -> float:
+        """CPU seconds that it has used since it began."""
+        times = psutil.Process(self._process.pid).cpu_times()
+        return float(times.user + times.system)
+
+    def rss_mb(self) -> float:
+        """Resident memory now."""
+        return float(psutil.Process(self._process.pid).memory_info().rss / 1024**2)
+
+    def wait_until_at_rest(self, timeout_s: float = 30) -> None:
+        """Return when what goes on after a load, merging above all, has ended or taken this long."""
+        deadline = time.monotonic() + timeout_s
+        while time.monotonic() < deadline:
+            before_s, began_s = self.cpu_s(), time.monotonic()
+            time.sleep(1)
+            if self.cpu_s() - before_s < RESTING_SHARE * (time.monotonic() - began_s):
+                return
+
     def health(self) -> dict[str, Any]:
         answer: dict[str, Any] = requests.get(self.api_url + "/v1/health", timeout=10).json()
         return answer
@@ -102,24 +130,46 @@ class CollectorProcess:
             time.sleep(0.2)  # each question costs the collector a query
 
 
-_COUNT = """
-import json, sys
-from flowtrail.collector.store.connection import open_store
-store = open_store(sys.argv[1])
+_COUNT: Final = """
 [(rows, spans)] = store.query(f"SELECT count(), uniqExact(trace_id, span_id) FROM {store.database}.spans")
 [(counted,)] = store.query(f"SELECT sum(messages) FROM {store.database}.edges")
 print(json.dumps([rows, spans, counted]))
-store.close()
+"""
+
+_MERGE: Final = """
+database = {"database": store.database}
+tables = store.query("SELECT name FROM system.tables WHERE database = {database:String}"
+    " AND engine LIKE '%MergeTree'", database)
+for (name,) in tables:
+    store.command(f"OPTIMIZE TABLE {store.database}.{name} FINAL")
+print(json.dumps(dict(store.query("SELECT table, sum(bytes_on_disk) FROM system.parts"
+    " WHERE active AND database = {database:String} GROUP BY table ORDER BY table", database))))
 """
 
 
 def stored(data_dir: Path) -> Stored:
-    """Count what lies in a collector's store. The collector must have ended; a process of its own opens the store,
-    since an engine holds one path."""
+    """Count what lies in a collector's store. The collector must have ended."""
+    return Stored(*_asked(data_dir, _COUNT))
+
+
+def merged_bytes(data_dir: Path) -> dict[str, int]:
+    """Merge what lies in a collector's store, and return the bytes of each table. The collector must have ended."""
+    told: dict[str, int] = _asked(data_dir, _MERGE)
+    return told
+
+
+def _asked(data_dir: Path, program: str) -> Any:
+    """Run a program over `store` in a process of its own, since an engine holds one path; it prints JSON."""
+    opening = "import json, sys\nfrom flowtrail.collector.store.connection import open_store\n"
     answer = subprocess.run(
-        [sys.executable, "-c", _COUNT, f"chdb://{data_dir.absolute() / 'store'}"],
+        [
+            sys.executable,
+            "-c",
+            f"{opening}store = open_store(sys.argv[1])\n{program}\nstore.close()",
+            f"chdb://{data_dir.absolute() / 'store'}",
+        ],
         check=True,
         capture_output=True,
         text=True,
     )
-    return Stored(*json.loads(answer.stdout))
+    return json.loads(answer.stdout)

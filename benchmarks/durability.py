@@ -20,7 +20,7 @@ from pathlib import Path
 import requests
 
 from benchmarks.collector_process import CollectorProcess, stored
-from benchmarks.otlp_load import HEADERS, template, with_ids
+from benchmarks.kafka_spans import HEADERS, template, with_ids
 
 SENDERS = 4
 SPANS = 100

@@ -22,7 +22,7 @@ import requests
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from benchmarks.collector_process import PATIENCE_S, CollectorProcess
-from benchmarks.otlp_load import HEADERS, template, with_ids
+from benchmarks.kafka_spans import HEADERS, template, with_ids
 
 SPANS = 20
 PAUSE_S = 0.02

@@ -1,110 +1,209 @@
-"""Load for a receiver: requests that are encoded once and get new ids at every send.
+"""Load for a receiver: one process, raw sockets, requests whose ids and times are new at every send.
 
-python -m benchmarks.otlp_load URL --seconds 10 --spans 512 --connections 4      prints one line of JSON
+    python -m benchmarks.otlp_load URL --seconds 10 --spans 512 --connections 4 [--spans-s 0]     prints a line of JSON
+
+Each connection sends its next request once the one before was answered, as an exporter does. With `--spans-s` they
+share that rate; 0 is as fast as they are answered.
 """
 
 import argparse
-import http.client
 import json
-import resource
+import selectors
+import socket
 import sys
-import threading
 import time
+from array import array
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from typing import Final
 from urllib.parse import urlsplit
 
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from opentelemetry.proto.common.v1.common_pb2 import AnyValue, InstrumentationScope, KeyValue
-from opentelemetry.proto.resource.v1.resource_pb2 import Resource
-from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span
+from benchmarks.kafka_spans import Renewable
 
-# The half of every trace id that changes from request to request; as bytes it occurs nowhere else.
-SALT: Final = b"\xfe\xed\xfa\xce\xca\xfe\xbe\xef"
-HEADERS: Final = {"content-type": "application/x-protobuf"}
-
-
-def template(spans: int, now_ns: int, service: str = "orders") -> bytes:
-    """Return a request of realistic Kafka spans, half sends and half processes, whose trace ids begin with SALT."""
-    return ExportTraceServiceRequest(
-        resource_spans=[
-            ResourceSpans(
-                resource=Resource(
-                    attributes=[
-                        _text("service.name", service),
-                        _text("service.instance.id", "627cc493-f310-47de-96bd-71410b7dec09"),
-                        _text("telemetry.sdk.language", "python"),
-                        _text("telemetry.sdk.name", "opentelemetry"),
-                    ]
-                ),
-                scope_spans=[
-                    ScopeSpans(
-                        scope=InstrumentationScope(name="flowtrail", version="1"),
-                        spans=[_span(number, now_ns) for number in range(spans)],
-                    )
-                ],
-            )
-        ]
-    ).SerializeToString()
+# What a sender that is told to come back waits.
+REST_S: Final = 0.2
+# How long the last answers are waited for.
+PATIENCE_S: Final = 60.0
+_END_OF_HEAD: Final = b"\r\n\r\n"
 
 
-def with_ids(encoded: bytes, number: int) -> bytes:
-    """Return the request with trace ids that no other number gives."""
-    return encoded.replace(SALT, number.to_bytes(8, "big"))
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a load did. `spans` were acknowledged; `refused` requests were told to come back, `failed` had no answer.
+
+    `generator_share` is the part of the time that this process was at work: near 1 it was the bottleneck, not the
+    receiver. Its CPU is without its start. Latencies are of answers with 200, in ms.
+    """
+
+    spans: int
+    requests: int
+    refused: int
+    failed: int
+    began_unix_s: float
+    seconds: float
+    body_bytes: int
+    generator_cpu_s: float
+    generator_share: float
+    p50_ms: float
+    p99_ms: float
+    max_ms: float
 
 
-def _span(number: int, now_ns: int) -> Span:
-    is_send = number % 2 == 0
-    operation = "send" if is_send else "process"
-    start_ns = now_ns - number * 1_000_003
-    attributes = [
-        _text("messaging.system", "kafka"),
-        _text("messaging.operation.name", operation),
-        _text("messaging.operation.type", operation),
-        _text("messaging.destination.name", "orders" if is_send else "payments"),
-        _text("messaging.destination.partition.id", str(number % 12)),
-        KeyValue(key="messaging.kafka.offset", value=AnyValue(int_value=1_000_000 + number)),
-        _text("messaging.kafka.message.key", f"order-{number * 7919 % 100_000}"),
-        _text("messaging.client.id", "orders-1"),
-        _text("messaging.kafka.cluster.id", "sBx9L1TqQ1mgn_Gzxm78ZA"),
-        _text("server.address", "kafka-1.internal"),
-        KeyValue(key="messaging.message.body.size", value=AnyValue(int_value=300 + number % 200)),
-    ]
-    if not is_send:
-        attributes.append(_text("messaging.consumer.group.name", "payments-workers"))
-    trace_id = SALT + (number // 2 + 1).to_bytes(8, "big")
-    return Span(
-        trace_id=trace_id,
-        span_id=(number + 1).to_bytes(8, "big"),
-        name=f"{operation} {'orders' if is_send else 'payments'}",
-        kind=Span.SPAN_KIND_PRODUCER if is_send else Span.SPAN_KIND_CONSUMER,
-        start_time_unix_nano=start_ns,
-        end_time_unix_nano=start_ns + 500_000 + number * 4_001 % 3_000_000,
-        attributes=attributes,
-        links=[] if is_send else [Span.Link(trace_id=trace_id, span_id=number.to_bytes(8, "big"))],
-        flags=0x101,
-    )
+class Connection:
+    """One connection with at most one request under way."""
+
+    def __init__(self, address: tuple[str, int], selector: selectors.BaseSelector) -> None:
+        self._address = address
+        self._selector = selector
+        self._pending = b""
+        self._got = b""
+        self._socket: socket.socket | None = None
+        self.began_s = 0.0
+
+    def send(self, request: memoryview, now_s: float) -> None:
+        """Begin a request. Raises OSError."""
+        self.began_s = now_s
+        if self._socket is None:
+            self._open()
+        assert self._socket is not None
+        try:
+            sent = self._socket.send(request)
+        except BlockingIOError:
+            sent = 0
+        if sent < len(request):
+            self._pending = bytes(request[sent:])  # the buffer behind the view gets the next ids
+            self._selector.modify(self._socket, selectors.EVENT_READ | selectors.EVENT_WRITE, self)
+
+    def go_on(self, events: int) -> int | None:
+        """Write and read what can be; return the status once the answer is whole. Raises OSError."""
+        assert self._socket is not None
+        if events & selectors.EVENT_WRITE:
+            self._pending = self._pending[self._socket.send(self._pending) :]
+            if not self._pending:
+                self._selector.modify(self._socket, selectors.EVENT_READ, self)
+        if not events & selectors.EVENT_READ:
+            return None
+        piece = self._socket.recv(65536)
+        if not piece:
+            raise ConnectionError("closed in the middle of a request")
+        self._got += piece
+        head, found, body = self._got.partition(_END_OF_HEAD)
+        if not found or len(body) < _content_length(head):
+            return None
+        self._got = b""
+        return int(head[9:12])
+
+    def close(self) -> None:
+        if self._socket is not None:
+            self._selector.unregister(self._socket)
+            self._socket.close()
+            self._socket = None
+        self._pending = self._got = b""
+
+    def _open(self) -> None:
+        self._socket = socket.create_connection(self._address, timeout=PATIENCE_S)
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+        self._socket.setblocking(False)
+        self._selector.register(self._socket, selectors.EVENT_READ, self)
 
 
-def _text(key: str, value: str) -> KeyValue:
-    return KeyValue(key=key, value=AnyValue(string_value=value))
+def _content_length(head: bytes) -> int:
+    begin = head.lower().find(b"content-length:")
+    return int(head[begin + 15 :].split(b"\r\n", 1)[0]) if begin >= 0 else 0
 
 
-def _send(url: str, encoded: bytes, first: int, step: int, until_s: float, accepted: list[int]) -> None:
-    parts = urlsplit(url)
-    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=30)
-    number = first
-    while time.monotonic() < until_s:
-        connection.request("POST", parts.path, with_ids(encoded, number), HEADERS)
-        response = connection.getresponse()
-        response.read()
-        if response.status == 200:
-            accepted.append(number)
-            number += step
-        elif response.status == 503:
-            time.sleep(0.2)
-        else:
-            raise RuntimeError(f"the receiver answered {response.status}")
-    connection.close()
+class Load:
+    """Sends for some seconds, then waits for the last answers. Answers beyond 200, 429 and 503 raise RuntimeError."""
+
+    def __init__(self, url: str, spans: int, connections: int, spans_s: float = 0.0) -> None:
+        parts = urlsplit(url)
+        assert parts.hostname is not None
+        assert parts.port is not None
+        head = (
+            f"POST {parts.path} HTTP/1.1\r\nHost: {parts.netloc}\r\nContent-Type: application/x-protobuf\r\n"
+            "Content-Length: %d\r\n\r\n"
+        )
+        self._requests = Renewable(spans, head.encode())
+        self._next: Iterator[memoryview] = iter(self._requests)
+        self._selector = selectors.DefaultSelector()
+        address = (parts.hostname, parts.port)
+        self._connections = [Connection(address, self._selector) for _ in range(connections)]
+        self._free = deque(self._connections)
+        self._resting: deque[tuple[float, Connection]] = deque()
+        self._every_s = spans / spans_s if spans_s else 0.0
+        self._latencies_s = array("d")
+        self._refused = self._failed = 0
+
+    def run(self, seconds: float) -> Told:
+        began_unix_s, began_cpu_s, began_s = time.time(), time.process_time(), time.perf_counter()
+        until_s, due_s = began_s + seconds, began_s
+        while True:
+            now_s = time.perf_counter()
+            while self._resting and self._resting[0][0] <= now_s:
+                self._free.append(self._resting.popleft()[1])
+            if now_s < until_s:
+                while self._free and due_s <= now_s:
+                    self._send(self._free.popleft())
+                    due_s += self._every_s
+            elif len(self._free) + len(self._resting) == len(self._connections) or now_s > until_s + PATIENCE_S:
+                break
+            self._take_answers(max(0.0, min(0.1, due_s - now_s)) if self._free and now_s < until_s else 0.1)
+        self._failed += len(self._connections) - len(self._free) - len(self._resting)
+        took_s = time.perf_counter() - began_s
+        cpu_s = time.process_time() - began_cpu_s
+        in_order_ms = sorted(latency_s * 1000 for latency_s in self._latencies_s) or [0.0]
+        return Told(
+            spans=len(self._latencies_s) * self._requests.spans,
+            requests=len(self._latencies_s),
+            refused=self._refused,
+            failed=self._failed,
+            began_unix_s=began_unix_s,
+            seconds=took_s,
+            body_bytes=self._requests.body_bytes,
+            generator_cpu_s=cpu_s,
+            generator_share=cpu_s / took_s,
+            p50_ms=in_order_ms[len(in_order_ms) // 2],
+            p99_ms=in_order_ms[len(in_order_ms) * 99 // 100],
+            max_ms=in_order_ms[-1],
+        )
+
+    def close(self) -> None:
+        for connection in self._connections:
+            connection.close()
+        self._selector.close()
+
+    def _send(self, connection: Connection) -> None:
+        try:
+            connection.send(next(self._next), time.perf_counter())
+        except OSError:
+            self._fail(connection)
+
+    def _take_answers(self, timeout_s: float) -> None:
+        for key, events in self._selector.select(timeout_s):
+            connection: Connection = key.data
+            try:
+                status = connection.go_on(events)
+            except OSError:
+                self._fail(connection)
+                continue
+            if status == 200:
+                self._latencies_s.append(time.perf_counter() - connection.began_s)
+                self._free.append(connection)
+            elif status in {429, 503}:
+                self._refused += 1
+                self._rest(connection)
+            elif status is not None:
+                raise RuntimeError(f"the receiver answered {status}")
+
+    def _fail(self, connection: Connection) -> None:
+        self._failed += 1
+        connection.close()
+        self._rest(connection)
+
+    def _rest(self, connection: Connection) -> None:
+        self._resting.append((time.perf_counter() + REST_S, connection))
 
 
 def main() -> int:
@@ -113,35 +212,11 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=10)
     parser.add_argument("--spans", type=int, default=512)
     parser.add_argument("--connections", type=int, default=4)
+    parser.add_argument("--spans-s", type=float, default=0)
     options = parser.parse_args()
-    encoded = template(options.spans, time.time_ns())
-    first = time.time_ns()
-    began_s = time.monotonic()
-    accepted: list[list[int]] = [[] for _ in range(options.connections)]
-    threads = [
-        threading.Thread(
-            target=_send,
-            args=(options.url, encoded, first + n, options.connections, began_s + options.seconds, accepted[n]),
-        )
-        for n in range(options.connections)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    requests = sum(map(len, accepted))
-    print(
-        json.dumps(
-            {
-                "spans": requests * options.spans,
-                "requests": requests,
-                "seconds": time.monotonic() - began_s,
-                "body_bytes": len(encoded),
-                "generator_cpu_s": used.ru_utime + used.ru_stime,
-            }
-        )
-    )
+    load = Load(options.url, options.spans, options.connections, options.spans_s)
+    print(json.dumps(asdict(load.run(options.seconds))))
+    load.close()
     return 0
 
 

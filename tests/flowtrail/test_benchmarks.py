@@ -22,7 +22,7 @@ from benchmarks.tracer_soak import problems as soak_problems
 
 FOLDER = Path(__file__).parent.parent.parent / "benchmarks"
 # Programs that benchmarks start; each is run by one of them, never by a person.
-PARTS = {"bare_receiver.py", "collector_process.py", "otlp_load.py", "soak_worker.py"}
+PARTS = {"collector_process.py", "kafka_spans.py", "otlp_load.py", "soak_worker.py", "staged_collector.py"}
 BENCHMARKS = sorted(path.name for path in FOLDER.glob("[a-z]*.py") if path.name not in PARTS)
 
 
