@@ -41,8 +41,12 @@ def consumer_methods(plain: Any, switch: Switch) -> dict[str, Callable[..., Any]
         plain.__init__(self, *arguments, **options)
 
     def poll(self, /, *arguments, **options):  # type: ignore[no-untyped-def]
-        known = known_or_none(self, "poll") if switch.is_on else None
-        if known is None:
+        if not switch.is_on:
+            return original_poll(self, *arguments, **options)
+        try:
+            known = known_of(self, Known)
+        except Exception as error:
+            COUNTS.fail(WHERE, "poll", error)
             return original_poll(self, *arguments, **options)
         if not known.is_driven:
             known.inferred.end()
