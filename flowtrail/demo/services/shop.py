@@ -75,9 +75,13 @@ class Shop:
 
     def subscribe(self, consumer: KafkaConsumer, *topics: str) -> None:
         """Subscribe to the shop's topics of these names, which are on the broker already."""
-        consumer.subscribe([self._prefix + topic for topic in topics], listener=_Joined(self.diary))
-        # What kafka-python learns of its topics only after it joined makes it join a second time, and when a poll's
-        # time is over during that, it never gets to the end of it (docs/kafka-clients.md): let it know them before.
+        names = [self._prefix + topic for topic in topics]
+        for name in names:
+            # A group that is joined before the topics are known assigns none of them, and kafka-python stays with that.
+            consumer.partitions_for_topic(name)
+        consumer.subscribe(names, listener=_Joined(self.diary))
+        # The news of what it subscribed to would make it join a second time, and when a poll's time is over during
+        # that, it never gets to the end of it (docs/kafka-clients.md): let it have them before it joins.
         consumer.topics()
 
     def topic_of(self, record: Any) -> str:
