@@ -46,12 +46,14 @@ class CollectorProcess:
 
     def __init__(self, data_dir: Path, module: Sequence[str] = SERVICE, **options: str) -> None:
         self.data_dir = data_dir
+        self._endpoints_file = data_dir / "endpoints.json"
         self._command = [sys.executable, "-m", *module]
         # A person's own settings are for a collector of theirs, and may name its store.
         self._environment = {
             **{name: value for name, value in os.environ.items() if not name.upper().startswith("FLOWTRAIL_")},
             "FLOWTRAIL_DATA_DIR": str(data_dir),
             "FLOWTRAIL_OTLP_HTTP_PORT": "0",
+            "FLOWTRAIL_OTLP_GRPC_PORT": "0",
             "FLOWTRAIL_API_PORT": "0",
             **{f"FLOWTRAIL_{name.upper()}": value for name, value in options.items()},
         }
@@ -59,19 +61,25 @@ class CollectorProcess:
 
     def start(self) -> None:
         """Start, and return when it is ready."""
-        endpoints_file = self.data_dir / "endpoints.json"
-        endpoints_file.unlink(missing_ok=True)
-        began = time.monotonic()
+        self.begin()
+        self.wait_until_ready()
+
+    def begin(self) -> None:
+        """Start, and return at once."""
+        self._endpoints_file.unlink(missing_ok=True)
+        self._began_s = time.monotonic()
         self._process = subprocess.Popen(self._command, env=self._environment)
-        while not endpoints_file.exists():
+
+    def wait_until_ready(self) -> None:
+        while not self._endpoints_file.exists():
             if self._process.poll() is not None:
                 raise RuntimeError(f"the collector ended with status {self._process.returncode}")
-            if time.monotonic() - began > PATIENCE_S:
+            if time.monotonic() - self._began_s > PATIENCE_S:
                 self.kill()
                 raise TimeoutError("the collector did not start in time")
             time.sleep(0.02)
-        self.start_s = time.monotonic() - began
-        endpoints = json.loads(endpoints_file.read_text())
+        self.start_s = time.monotonic() - self._began_s
+        endpoints = json.loads(self._endpoints_file.read_text())
         self.traces_url: str = endpoints["otlp_http"] + "/v1/traces"
         self.api_url: str = endpoints["api"]
 

@@ -6,6 +6,7 @@ http     answers 200 to any body
 upb      admits it: unfolds, checks, parses
 journal  appends it, and a loader reads the journal and stores nothing
 load     all of it, as `flowtrail collect` does
+hold     all of it but the load: the store is away, and the journal fills
 """
 
 import sys
@@ -13,7 +14,7 @@ from typing import Any, Final
 
 from flowtrail.collector import service
 from flowtrail.collector.admission import Admission, Admitted
-from flowtrail.collector.store.connection import Store
+from flowtrail.collector.store.connection import Store, StoreError
 
 STAGES: Final = ("http", "upb", "journal", "load")
 
@@ -36,6 +37,11 @@ def store_nothing(*_: Any, **__: Any) -> None:
     """Takes the place of `Store.load`."""
 
 
+def be_away(*_: Any, **__: Any) -> None:
+    """Takes the place of `Store.load`. Raises StoreError."""
+    raise StoreError("the store is away, for a benchmark")
+
+
 def main() -> int:
     (stage,) = sys.argv[1:]
     if stage == "http":
@@ -44,8 +50,10 @@ def main() -> int:
         Admission.admit = admit_in_vain  # type: ignore[method-assign]
     elif stage == "journal":
         Store.load = store_nothing  # type: ignore[method-assign]
+    elif stage == "hold":
+        Store.load = be_away  # type: ignore[method-assign]
     elif stage != "load":
-        raise SystemExit(f"a stage is one of {', '.join(STAGES)}")
+        raise SystemExit(f"a stage is one of {', '.join(STAGES)}, hold")
     return service.main()
 
 

@@ -22,7 +22,14 @@ from benchmarks.tracer_soak import problems as soak_problems
 
 FOLDER = Path(__file__).parent.parent.parent / "benchmarks"
 # Programs that benchmarks start; each is run by one of them, never by a person.
-PARTS = {"collector_process.py", "kafka_spans.py", "otlp_load.py", "soak_worker.py", "staged_collector.py"}
+PARTS = {
+    "collector_process.py",
+    "kafka_spans.py",
+    "otlp_load.py",
+    "soak_worker.py",
+    "staged_collector.py",
+    "torn_journal.py",
+}
 BENCHMARKS = sorted(path.name for path in FOLDER.glob("[a-z]*.py") if path.name not in PARTS)
 
 
@@ -84,6 +91,9 @@ def test_kills_that_lose_or_double_something_are_not_exact() -> None:
     assert EXACT.is_exact
     for wrong in ({"missing": 1}, {"twice": 1}, {"edges_off_by": -1}, {"acknowledged_spans": 0}):
         assert not replace(EXACT, **wrong).is_exact
+    assert EXACT.is_right
+    assert not replace(EXACT, slowest_start_s=5.0).is_right
+    assert not replace(EXACT, missing=1).is_right
 
 
 RIGHT = ExportOutage(
