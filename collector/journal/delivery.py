@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from .contract import Entry, Journal, JournalError
+from .contract import Batch, Journal, JournalError
 
 log = logging.getLogger(__name__)
 
@@ -98,27 +98,26 @@ class Delivery:
         batch = self._journal.read(self.reader, self._limit, self._pace.most_bytes)
         if not batch:
             return False
-        last = batch[-1].position
         if self._is_reserving:
-            self._journal.reserve(self.reader, last)
+            self._journal.reserve(self.reader, batch.end)
         try:
-            self._deliver(b"".join(entry.body for entry in batch), f"{self._journal.id}:{batch[0].position}-{last}")
+            self._deliver(batch.body, batch.token)
         except Refused as error:
             self._part(batch, str(error))
             return True
-        self._journal.commit(self.reader, last)
+        self._journal.commit(self.reader, batch.end)
         self._note_success(len(batch))
         return True
 
-    def _part(self, batch: list[Entry], reason: str) -> None:
+    def _part(self, batch: Batch, reason: str) -> None:
         """Halve a refused batch, or set its only request aside."""
         if len(batch) > 1:
             self._limit = len(batch) // 2
             if self._is_reserving:
-                self._journal.reserve(self.reader, batch[self._limit - 1].position)
+                self._journal.reserve(self.reader, batch.end_of_first(self._limit))
             return
-        log.error("%s: request %d was refused for good and set aside: %s", self.reader, batch[0].position, reason)
-        self._journal.set_aside(self.reader, batch[0].position, reason, self._now_ms())
+        log.error("%s: request %s was refused for good and set aside: %s", self.reader, batch.positions[0], reason)
+        self._journal.set_aside(self.reader, batch, reason, self._now_ms())
         self._note(set_aside=self.progress.set_aside + 1, last_error=reason, last_error_ms=self._now_ms())
         self._limit = self._pace.most_requests
 

@@ -16,14 +16,16 @@ thread at a time.
 import hashlib
 import logging
 import sqlite3
+import sys
 import threading
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import Final
 
-from .contract import Appended, Depth, Entry, JournalError, JournalFull, SetAside
+from .contract import Appended, Batch, Depth, End, JournalError, JournalFull, Position, SetAside
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +45,8 @@ CREATE TABLE IF NOT EXISTS set_aside (
     position INTEGER, reader TEXT, reason TEXT, time_ms INTEGER, body BLOB, PRIMARY KEY (position, reader));
 CREATE TABLE IF NOT EXISTS about (id TEXT NOT NULL);
 """
+
+LAST_POSITION: Final = 2**63 - 1
 
 _SIZES = "FROM entries INDEXED BY sizes WHERE position"
 
@@ -111,55 +115,58 @@ class SqliteJournal:
             for body, body_hash in zip(bodies, hashes, strict=True):
                 known = writer.execute("SELECT position FROM seen WHERE hash = ?", (body_hash,)).fetchone()
                 if known:
-                    appended.append(Appended(known[0], is_duplicate=True))
+                    appended.append(Appended(Position(0, known[0]), is_duplicate=True))
                     continue
                 writer.execute("INSERT INTO entries (body_bytes, body) VALUES (?, ?)", (len(body), body))
                 [last] = writer.execute("SELECT last_insert_rowid()").fetchone()
                 writer.execute("INSERT INTO seen VALUES (?, ?)", (last, body_hash))
                 self._size_change_bytes += len(body)
-                appended.append(Appended(last, is_duplicate=False))
+                appended.append(Appended(Position(0, last), is_duplicate=False))
             excess_bytes = self._size_bytes + self._size_change_bytes - self._max_bytes
             if excess_bytes > 0 and last != self._last:
                 self._make_room(writer, excess_bytes, newest=self._last)
             writer.execute("DELETE FROM seen WHERE position <= ?", (last - self._seen_requests,))
         return appended
 
-    def read(self, reader: str, limit: int, max_bytes: int) -> list[Entry]:
+    def read(self, reader: str, limit: int, max_bytes: int) -> Batch:
         with self._reading() as connection:
             cursor, reserved = self._place(connection, reader)
             if reserved is not None:
-                rows = connection.execute(
-                    "SELECT position, body FROM entries WHERE position > ? AND position <= ? ORDER BY position",
-                    (cursor, reserved),
-                )
-                return [Entry(*row) for row in rows]
-            entries: list[Entry] = []
-            size_bytes = 0
+                limit, max_bytes = -1, sys.maxsize
+            positions: list[Position] = []
+            sizes_bytes: list[int] = []
+            joined = BytesIO()  # its value is handed over without a copy
             for position, body in connection.execute(
-                "SELECT position, body FROM entries WHERE position > ? ORDER BY position LIMIT ?", (cursor, limit)
+                "SELECT position, body FROM entries WHERE position > ? AND position <= ? ORDER BY position LIMIT ?",
+                (cursor, LAST_POSITION if reserved is None else reserved, limit),
             ):
-                size_bytes += len(body)
-                if entries and size_bytes > max_bytes:
+                if positions and joined.tell() + len(body) > max_bytes:
                     break
-                entries.append(Entry(position, body))
-            return entries
+                joined.write(body)
+                positions.append(Position(0, position))
+                sizes_bytes.append(len(body))
+            token = f"{self._id}:{positions[0]}-{positions[-1]}" if positions else ""
+            return Batch(joined.getvalue(), positions, sizes_bytes, token)
 
-    def reserve(self, reader: str, position: int) -> None:
+    def reserve(self, reader: str, end: End) -> None:
+        [position] = end
         with self._transaction() as writer:
             self._place(writer, reader)
-            writer.execute("UPDATE readers SET reserved = ? WHERE name = ?", (position, reader))
+            writer.execute("UPDATE readers SET reserved = ? WHERE name = ?", (position.offset, reader))
 
-    def reserved(self, reader: str) -> tuple[int, int] | None:
+    def reserved(self, reader: str) -> End | None:
         with self._reading() as connection:
-            cursor, reserved = self._place(connection, reader)
-            return None if reserved is None else (cursor, reserved)
+            _, reserved = self._place(connection, reader)
+            return None if reserved is None else (Position(0, reserved),)
 
-    def commit(self, reader: str, position: int) -> None:
+    def commit(self, reader: str, end: End) -> None:
+        [position] = end
         with self._transaction() as writer:
-            self._move(writer, reader, position)
+            self._move(writer, reader, position.offset)
             self._remove_read(writer)
 
-    def set_aside(self, reader: str, position: int, reason: str, now_ms: int) -> None:
+    def set_aside(self, reader: str, batch: Batch, reason: str, now_ms: int) -> None:
+        [(_, position)] = batch.positions
         with self._transaction() as writer:
             writer.execute(
                 "INSERT OR IGNORE INTO set_aside (position, reader, reason, time_ms, body)"
@@ -181,7 +188,7 @@ class SqliteJournal:
             rows = connection.execute(
                 "SELECT position, reader, reason, time_ms, body FROM set_aside ORDER BY position, reader"
             )
-            return [SetAside(*row) for row in rows]
+            return [SetAside(Position(0, position), *rest) for position, *rest in rows]
 
     def count_set_aside(self, reader: str) -> int:
         with self._reading() as connection:

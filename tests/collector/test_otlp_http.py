@@ -61,7 +61,7 @@ class Collector:
         return self.ask(("POST", PATH, data, headers))[0]
 
     def journalled(self) -> list[bytes]:
-        return [entry.body for entry in self.journal.read("store", 10**6, 10**9)]
+        return [entry.body for entry in self.journal.read("store", 10**6, 10**9).entries]
 
     def close(self) -> None:
         self.receiver.close()
@@ -279,7 +279,7 @@ def test_whatever_one_sends_another_is_served(
         assert status_of(bad).message
     for kept in lasting_collector.journalled():
         ExportTraceServiceRequest.FromString(kept)
-    lasting_collector.journal.commit("store", lasting_collector.journal.read("store", 10**6, 10**9)[-1].position)
+    lasting_collector.journal.commit("store", lasting_collector.journal.read("store", 10**6, 10**9).end)
 
 
 def test_concatenated_bodies_are_one_request() -> None:
