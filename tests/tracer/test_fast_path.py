@@ -34,6 +34,7 @@ from flowtrail.tracer import attributes as names
 from flowtrail.tracer.configuration import CONFIGURATION, Configuration
 from flowtrail.tracer.counts import COUNTS
 from flowtrail.tracer.export import QUEUE_SIZE
+from flowtrail.tracer.fast_path import otlp_records
 from flowtrail.tracer.fast_path.deferred_span import DeferredSpan, PollNote
 from flowtrail.tracer.fast_path.deferring import Deferring, plan
 from flowtrail.tracer.fast_path.drain import MOST_RECORDS, Drain
@@ -651,6 +652,30 @@ def test_the_template_encodes_as_the_stock_encoder_does(
         deferring.leave()
         provider.shutdown()
     assert ExportTraceServiceRequest.FromString(request(encoded, deferring.resource, deferring.scope)) == theirs
+
+
+def test_only_small_records_are_kept_from_their_poll_to_their_processing_and_not_for_ever() -> None:
+    otlp_records._kept.clear()
+    try:
+        (plain,) = received(1, [("traceparent", b"00-" + b"1" * 32 + b"-" + b"2" * 16 + b"-01")])
+        for large in (
+            plain._replace(key=b"k" * 5000),
+            plain._replace(key=object()),
+            plain._replace(headers=[("traceparent", b"x" * 5000)]),
+            plain._replace(headers=[*plain.headers, ("document", b"x" * 5000)]),
+        ):
+            assert otlp_records.encode_polled(large) is not None
+        assert not otlp_records._kept
+        first = otlp_records.encode_polled(plain)
+        assert first is not None
+        assert otlp_records.encode_processed(plain) is first
+        assert not otlp_records._kept
+        polled = [plain._replace(offset=offset) for offset in range(10_000)]
+        for record in polled:
+            otlp_records.encode_polled(record)
+        assert len(otlp_records._kept) <= 4096
+    finally:
+        otlp_records._kept.clear()
 
 
 def number(deferring: Deferring) -> None:

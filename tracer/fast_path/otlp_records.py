@@ -28,8 +28,9 @@ _FLAGS: Final = b"\x35\x00\x01\x00\x00"
 _FLAGS_REMOTE: Final = b"\x35\x00\x03\x00\x00"
 # A valid context of the version that there is. https://www.w3.org/TR/trace-context/#traceparent-header
 _PLAIN: Final = re.compile(rb"00-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-[0-9a-f]{2}").fullmatch
-# Records whose processing has not come yet; some are never processed. At some 600 bytes each.
+# Records whose processing has not come yet; some are never processed. At some 600 bytes each, two thousand at most.
 _MOST_KEPT: Final = 4096
+_SMALL_BYTES: Final = 1024
 
 
 # The record; whether it brought a context; ids and flags of a link to that, or to nowhere; its own attributes but for
@@ -43,7 +44,7 @@ _kept: dict[int, EncodedRecord] = {}
 def encode_polled(record: Received) -> EncodedRecord | None:
     """Encode a record, and keep that for its processing; None for one that brought several contexts."""
     encoded = _encode(record)
-    if encoded is not None:
+    if encoded is not None and _is_small(record):
         if len(_kept) >= _MOST_KEPT:
             _kept.clear()
         _kept[id(record)] = encoded
@@ -53,6 +54,16 @@ def encode_polled(record: Received) -> EncodedRecord | None:
 def encode_processed(record: Received) -> EncodedRecord | None:
     """The same, of a record whose poll may have been encoded before."""
     return _kept.pop(id(record), None) or _encode(record)
+
+
+def _is_small(record: Received) -> bool:
+    """Whether keeping the record is cheap: it has one header, as most have, and neither that nor its key is large."""
+    key, headers = record.key, record.headers
+    return (
+        (key is None or (type(key) in (bytes, str) and len(key) < _SMALL_BYTES))  # type: ignore[arg-type]
+        and len(headers) == 1
+        and len(headers[0][1] or b"") < _SMALL_BYTES
+    )
 
 
 def encode_link(context: SpanContext) -> bytes:
