@@ -12,6 +12,7 @@ import signal
 import socket
 import sys
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from importlib import metadata
@@ -32,6 +33,9 @@ from .journal.sqlite import SqliteJournal
 from .lag.broker import check_properties
 from .lag.poller import Poller
 from .ownership import AlreadyOwned, Ownership
+from .receivers import otlp_grpc
+from .receivers.intake import Intake
+from .receivers.otlp_grpc import OtlpGrpcReceiver
 from .receivers.otlp_http import OtlpHttpReceiver
 from .settings import Settings
 from .store import loader as loading
@@ -58,7 +62,7 @@ def run(settings: Settings) -> None:
     """Run a collector until SIGINT or SIGTERM. Raises StartError, or Broken once it runs; it has stopped then.
 
     Must be called on the main thread, for the signals. Once everything is up, `endpoints.json` in the data directory
-    says where: `{"otlp_http": url, "api": url, "pid": n}`; it goes at the end.
+    says where: `{"otlp_http": url, "otlp_grpc": url, "api": url, "pid": n}`; it goes at the end.
     """
     stop = threading.Event()
     broken: list[str] = []
@@ -68,7 +72,12 @@ def run(settings: Settings) -> None:
         stop.set()
 
     with _stopping_on_signals(stop), running(settings, break_off) as endpoints:
-        log.info("OTLP/HTTP on %s/v1/traces, API on %s", endpoints["otlp_http"], endpoints["api"])
+        log.info(
+            "OTLP/HTTP on %s/v1/traces, OTLP/gRPC on %s, API on %s",
+            endpoints["otlp_http"],
+            endpoints["otlp_grpc"],
+            endpoints["api"],
+        )
         stop.wait()
         log.info("stopping")
     if broken:
@@ -116,19 +125,39 @@ def running(settings: Settings, break_off: Callable[[str], None]) -> Iterator[di
 
         group_commit = GroupCommit(journal)
         parts.callback(group_commit.close)
-        receiver = OtlpHttpReceiver(group_commit, Admission(settings.max_body_bytes))
-        parts.callback(receiver.close)
+        admission = Admission(settings.max_body_bytes)
+        intakes = [Intake(group_commit, admission, settings.other_signals) for _ in ("http", "grpc")]
+        for intake in intakes:
+            parts.callback(intake.close)
 
         poller = Poller(settings, store) if settings.bootstrap_servers else None
         if poller is not None:
             poller.start()
             parts.callback(poller.stop)
 
-        health = _Health(journal, store, receiver, deliveries, poller, settings)
-        parts.enter_context(_serving(receiver, otlp_socket, "otlp-http", break_off))
+        health = _Health(journal, store, intakes, deliveries, poller, settings)
+        by_http, by_grpc = intakes
+        try:
+            grpc_port = parts.enter_context(
+                otlp_grpc.serving(
+                    OtlpGrpcReceiver(by_grpc),
+                    settings.otlp_grpc_host,
+                    settings.otlp_grpc_port,
+                    lambda: break_off("otlp-grpc"),
+                    grace_s=GRACE_S,
+                )
+            )
+        except OSError as error:
+            raise StartError(f"{error}; --otlp-grpc-port takes another port") from error
+        parts.enter_context(_serving(OtlpHttpReceiver(by_http), otlp_socket, "otlp-http", break_off))
         parts.enter_context(_serving(make_app(store, settings, health), api_socket, "api", break_off))
 
-        endpoints = {"otlp_http": _url(otlp_socket), "api": _url(api_socket), "pid": os.getpid()}
+        endpoints = {
+            "otlp_http": _url(*otlp_socket.getsockname()[:2]),
+            "otlp_grpc": _url(settings.otlp_grpc_host, grpc_port),
+            "api": _url(*api_socket.getsockname()[:2]),
+            "pid": os.getpid(),
+        }
         _write_atomically(endpoints_file, json.dumps(endpoints))
         parts.callback(endpoints_file.unlink, missing_ok=True)
         yield endpoints
@@ -141,14 +170,14 @@ class _Health:
         self,
         journal: SqliteJournal,
         store: Store,
-        receiver: OtlpHttpReceiver,
+        intakes: list[Intake],
         deliveries: list[Delivery],
         poller: Poller | None,
         settings: Settings,
     ) -> None:
         self._journal = journal
         self._store = store
-        self._receiver = receiver
+        self._intakes = intakes
         self._deliveries = deliveries
         self._poller = poller
         self._settings = settings
@@ -180,9 +209,10 @@ class _Health:
             version=metadata.version("flowtrail"),
             ready=reason is None,
             reason=reason,
-            received_requests=self._receiver.received,
-            duplicate_requests=self._receiver.duplicates,
-            rejected_requests=dict(self._receiver.refused),
+            received_requests=sum(intake.received for intake in self._intakes),
+            duplicate_requests=sum(intake.duplicates for intake in self._intakes),
+            rejected_requests=dict(sum((Counter(intake.refused) for intake in self._intakes), Counter())),
+            dropped_items=dict(sum((Counter(intake.dropped) for intake in self._intakes), Counter())),
             set_aside_requests=set_aside_requests,
             journal_bytes=depth.size_bytes,
             journal_requests=depth.requests,
@@ -219,8 +249,7 @@ def _listen(host: str, port: int, option: str) -> socket.socket:
         ) from error
 
 
-def _url(listening: socket.socket) -> str:
-    host, port = listening.getsockname()[:2]
+def _url(host: str, port: int) -> str:
     if host in {"0.0.0.0", "::"}:
         host = "127.0.0.1"
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -4,7 +4,7 @@ Set by the environment as FLOWTRAIL_<NAME>, or by the argument of the same name;
 """
 
 from pathlib import Path
-from typing import Annotated, Final, Self
+from typing import Annotated, Final, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
@@ -54,6 +54,13 @@ class Settings(BaseSettings):
     )
     otlp_http_host: str = Field("127.0.0.1", description="Address that the OTLP/HTTP receiver listens on.")
     otlp_http_port: Port = Field(4318, description="Port of the OTLP/HTTP receiver. 0: any free port.")
+    otlp_grpc_host: str = Field("127.0.0.1", description="Address that the OTLP/gRPC receiver listens on.")
+    otlp_grpc_port: Port = Field(4317, description="Port of the OTLP/gRPC receiver. 0: any free port.")
+    other_signals: Literal["drop", "refuse"] = Field(
+        "drop",
+        description="What becomes of metrics and logs, which are not kept. `drop`: they are taken and dropped, and "
+        "their senders hear nothing of it. `refuse`: senders are told how many were not taken (a partial success).",
+    )
     api_host: str = Field("127.0.0.1", description="Address that the HTTP API listens on.")
     api_port: Port = Field(8680, description="Port of the HTTP API. 0: any free port.")
     max_body_bytes: int = Field(

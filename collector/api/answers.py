@@ -402,6 +402,9 @@ class Health(Answer):
     received_requests: int
     duplicate_requests: int
     rejected_requests: dict[str, int] = Field(description="refused bodies by reason")
+    dropped_items: dict[str, int] = Field(
+        {}, description="metrics' data points and log records that came and were not kept, by signal"
+    )
     set_aside_requests: int = Field(description="accepted bodies that the store could not take; kept in the journal")
     journal_bytes: int
     journal_requests: int

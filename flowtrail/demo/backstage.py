@@ -29,6 +29,7 @@ class Backstage:
         settings = {
             "FLOWTRAIL_DATA_DIR": str(data),
             "FLOWTRAIL_OTLP_HTTP_PORT": "0",
+            "FLOWTRAIL_OTLP_GRPC_PORT": "0",
             "FLOWTRAIL_API_PORT": "0",
             "FLOWTRAIL_BOOTSTRAP_SERVERS": broker.bootstrap_servers,
             "FLOWTRAIL_LAG_INTERVAL_MS": str(_LAG_INTERVAL_MS),

@@ -4,8 +4,20 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
+from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord, ResourceLogs, ScopeLogs
+from opentelemetry.proto.metrics.v1.metrics_pb2 import (
+    Histogram,
+    HistogramDataPoint,
+    Metric,
+    NumberDataPoint,
+    ResourceMetrics,
+    ScopeMetrics,
+    Sum,
+)
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span, Status
 
@@ -113,3 +125,20 @@ def _value(value: AttributeValue) -> AnyValue:
     if isinstance(value, float):
         return AnyValue(double_value=value)
     return AnyValue(string_value=value)
+
+
+def metrics(data_points: int) -> ExportMetricsServiceRequest:
+    """A request of metrics: half of its points, rounded up, in a sum, the others in a histogram."""
+    summed, histogram = [NumberDataPoint(as_int=1)] * (data_points - data_points // 2), data_points // 2
+    told = [
+        Metric(name="messaging.client.sent.messages", sum=Sum(data_points=summed)),
+        Metric(name="messaging.process.duration", histogram=Histogram(data_points=[HistogramDataPoint()] * histogram)),
+        Metric(name="nothing"),
+    ]
+    return ExportMetricsServiceRequest(resource_metrics=[ResourceMetrics(scope_metrics=[ScopeMetrics(metrics=told)])])
+
+
+def logs(records: int) -> ExportLogsServiceRequest:
+    """A request of log records."""
+    told = [LogRecord(body=AnyValue(string_value="paid"), trace_id=b"\1" * 16)] * records
+    return ExportLogsServiceRequest(resource_logs=[ResourceLogs(scope_logs=[ScopeLogs(log_records=told)])])

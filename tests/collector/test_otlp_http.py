@@ -4,43 +4,44 @@ import asyncio
 import gzip
 import json
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from google.protobuf import json_format
+from google.protobuf.message import Message
 from google.rpc.status_pb2 import Status
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceResponse
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from flowtrail.collector.admission import Admission, Admitted
-from flowtrail.collector.journal.contract import Appended, JournalFull
-from flowtrail.collector.journal.group_commit import GroupCommit
-from flowtrail.collector.journal.sqlite import SqliteJournal
 from flowtrail.collector.receivers.decompression import zstd
 from flowtrail.collector.receivers.otlp_http import OtlpHttpReceiver
+from flowtrail.collector.receivers.signals import OtherSignals
 
-from .otlp_bodies import body, request, send, span
+from .otlp_bodies import body, logs, metrics, request, send, span
+from .otlp_intake import MAX_BODY_BYTES, IntakeHere
 
 PROTOBUF = {"content-type": "application/x-protobuf"}
 JSON = {"content-type": "application/json"}
 GZIP = {"content-encoding": "gzip"}
 ZSTD = {"content-encoding": "zstd"}
 FOLDED_BY: dict[str, Callable[[bytes], bytes]] = {"identity": bytes, "gzip": gzip.compress, "zstd": zstd.compress}
-MAX_BODY_BYTES = 100_000
 PATH = "/v1/traces"
 
 
-class Collector:
+class Collector(IntakeHere):
     """A receiver in front of a journal, asked without a socket."""
 
-    def __init__(self, path: Path, journal: SqliteJournal | None = None) -> None:
-        self.journal = journal or SqliteJournal(path / "journal", max_bytes=10**8, required=["store"])
-        self._group_commit = GroupCommit(self.journal)
-        self.receiver = OtlpHttpReceiver(self._group_commit, Admission(MAX_BODY_BYTES))
+    def __init__(self, folder: Path, other_signals: OtherSignals = "drop") -> None:
+        super().__init__(folder, other_signals)
+        self.receiver = OtlpHttpReceiver(self.intake)
 
     def ask(self, *calls: tuple[str, str, bytes, dict[str, str]]) -> list[httpx.Response]:
         """Send all requests at the same time."""
@@ -59,14 +60,6 @@ class Collector:
 
     def post(self, data: bytes, headers: dict[str, str]) -> httpx.Response:
         return self.ask(("POST", PATH, data, headers))[0]
-
-    def journalled(self) -> list[bytes]:
-        return [entry.body for entry in self.journal.read("store", 10**6, 10**9).entries]
-
-    def close(self) -> None:
-        self.receiver.close()
-        self._group_commit.close()
-        self.journal.close()
 
 
 @pytest.fixture
@@ -90,7 +83,7 @@ def test_protobuf_is_journalled_as_it_came(collector: Collector, encoding: str, 
     response = collector.post(FOLDED_BY[encoding](sent), {**PROTOBUF, "content-encoding": encoding})
     assert (response.status_code, response.content) == (200, b"")
     assert response.headers["content-type"] == "application/x-protobuf"
-    assert collector.journalled() == [sent]
+    assert collector.bodies == [sent]
 
 
 @pytest.mark.parametrize("is_upper", [True, False])
@@ -112,7 +105,7 @@ def test_json_is_journalled_as_protobuf_with_its_hex_ids(collector: Collector, i
     response = collector.post(json.dumps(sent).encode(), JSON)
     assert (response.status_code, response.content) == (200, b"{}")
     assert response.headers["content-type"] == "application/json"
-    [kept] = [ExportTraceServiceRequest.FromString(data) for data in collector.journalled()]
+    [kept] = [ExportTraceServiceRequest.FromString(data) for data in collector.bodies]
     kept_span = kept.resource_spans[0].scope_spans[0].spans[0]
     assert (kept_span.trace_id.hex(), kept_span.span_id.hex(), kept_span.parent_span_id) == (trace_id, span_id, b"")
     assert kept_span.links[0].trace_id.hex() == trace_id
@@ -132,20 +125,20 @@ def test_an_empty_request_succeeds_and_writes_nothing(
     collector: Collector, data: bytes, headers: dict[str, str]
 ) -> None:
     assert collector.post(data, headers).status_code == 200
-    assert collector.journalled() == []
+    assert collector.bodies == []
 
 
 def test_the_same_body_twice_is_journalled_once(collector: Collector) -> None:
     sent = body(span())
     assert [collector.post(sent, PROTOBUF).status_code for _ in range(2)] == [200, 200]
-    assert collector.journalled() == [sent]
-    assert (collector.receiver.received, collector.receiver.duplicates) == (2, 1)
+    assert collector.bodies == [sent]
+    assert (collector.intake.received, collector.intake.duplicates) == (2, 1)
 
 
 GOOD = body(span())
 
 REFUSED: dict[str, tuple[str, str, bytes, dict[str, str], int, str]] = {
-    "other path": ("POST", "/v1/metrics", GOOD, PROTOBUF, 404, "path"),
+    "other path": ("POST", "/v1/profiles", GOOD, PROTOBUF, 404, "path"),
     "other method": ("GET", PATH, b"", PROTOBUF, 405, "method"),
     "other type": ("POST", PATH, GOOD, {"content-type": "text/plain"}, 415, "content_type"),
     "no type": ("POST", PATH, GOOD, {}, 415, "content_type"),
@@ -178,8 +171,8 @@ def test_bad_input_gets_the_right_code_and_body(collector: Collector, case: str)
     if headers.get("content-type") in {"application/x-protobuf", "application/json"}:
         assert response.headers["content-type"] == headers["content-type"]
     assert "retry-after" not in response.headers
-    assert collector.receiver.refused == {reason: 1}
-    assert collector.journalled() == []
+    assert collector.intake.refused == {reason: 1}
+    assert collector.bodies == []
 
 
 def test_a_sender_of_another_encoding_is_told_which_are_read(collector: Collector) -> None:
@@ -195,11 +188,6 @@ def test_a_span_id_that_is_not_hex_is_refused_by_name(collector: Collector) -> N
     assert "traceId" in status_of(response).message
 
 
-class FullJournal(SqliteJournal):
-    def append(self, bodies: Sequence[bytes]) -> list[Appended]:
-        raise JournalFull("the journal is full")
-
-
 def test_closing_waits_for_no_body_that_is_being_parsed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     is_parsing, may_end = threading.Event(), threading.Event()
 
@@ -213,7 +201,7 @@ def test_closing_waits_for_no_body_that_is_being_parsed(tmp_path: Path, monkeypa
         sender = threading.Thread(target=collector.post, args=(b"x" * 50_000, PROTOBUF))
         sender.start()
         assert is_parsing.wait(20)
-        closer = threading.Thread(target=collector.receiver.close)
+        closer = threading.Thread(target=collector.intake.close)
         closer.start()
         closer.join(10)
         is_closed = not closer.is_alive()
@@ -223,13 +211,74 @@ def test_closing_waits_for_no_body_that_is_being_parsed(tmp_path: Path, monkeypa
 
 
 def test_a_full_journal_tells_senders_when_to_come_back(tmp_path: Path) -> None:
-    full = FullJournal(tmp_path / "journal", max_bytes=1, required=["store"])
-    with closing(Collector(tmp_path, full)) as collector:
+    with closing(Collector(tmp_path)) as collector:
+        collector.journal.is_full = True
         response = collector.post(GOOD, PROTOBUF)
         assert response.status_code == 503
         assert int(response.headers["retry-after"]) > 0
         assert status_of(response).code == 14  # UNAVAILABLE
-        assert collector.receiver.received == 0
+        assert collector.intake.received == 0
+
+
+SHORT: dict[str, tuple[Message, type[Any], str]] = {
+    "metrics": (metrics(3), ExportMetricsServiceResponse, "rejected_data_points"),
+    "logs": (logs(3), ExportLogsServiceResponse, "rejected_log_records"),
+}
+NO_OBJECT = {"metrics": '{"resourceMetrics": 7}', "logs": '{"resourceLogs": 7}'}
+
+
+def as_json(message: Message) -> bytes:
+    return json_format.MessageToJson(message).encode()
+
+
+@pytest.mark.parametrize("encoding", FOLDED_BY)
+@pytest.mark.parametrize("signal", SHORT)
+def test_metrics_and_logs_are_taken_and_dropped(collector: Collector, signal: str, encoding: str) -> None:
+    message, *_ = SHORT[signal]
+    folded = {"content-encoding": encoding}
+    protobuf, text = collector.ask(
+        ("POST", f"/v1/{signal}", FOLDED_BY[encoding](message.SerializeToString()), {**PROTOBUF, **folded}),
+        ("POST", f"/v1/{signal}", FOLDED_BY[encoding](as_json(message)), {**JSON, **folded}),
+    )
+    assert (protobuf.status_code, protobuf.content) == (200, b"")
+    assert (text.status_code, text.content) == (200, b"{}")
+    assert collector.intake.dropped == {signal: 6}
+    assert (collector.intake.received, collector.bodies) == (0, [])
+
+
+@pytest.mark.parametrize("signal", SHORT)
+def test_metrics_and_logs_are_refused_by_a_partial_success_where_that_is_wanted(tmp_path: Path, signal: str) -> None:
+    message, response, rejected = SHORT[signal]
+    with closing(Collector(tmp_path, "refuse")) as collector:
+        protobuf, text, empty = collector.ask(
+            ("POST", f"/v1/{signal}", message.SerializeToString(), PROTOBUF),
+            ("POST", f"/v1/{signal}", as_json(message), JSON),
+            ("POST", f"/v1/{signal}", b"", PROTOBUF),
+        )
+        assert (protobuf.status_code, text.status_code) == (200, 200)
+        for told in (response.FromString(protobuf.content), json_format.Parse(text.content, response())):
+            assert getattr(told.partial_success, rejected) == 3
+            assert told.partial_success.error_message
+        assert (empty.status_code, empty.content) == (200, b"")
+        assert collector.intake.dropped == {signal: 6}
+
+
+@pytest.mark.parametrize("signal", SHORT)
+def test_the_limits_hold_for_metrics_and_logs_too(collector: Collector, signal: str) -> None:
+    path, text = f"/v1/{signal}", NO_OBJECT[signal].encode()
+    answers = collector.ask(
+        ("POST", path, b"x" * (MAX_BODY_BYTES + 1), PROTOBUF),
+        ("POST", path, gzip.compress(b"\0" * 10**7), {**PROTOBUF, **GZIP}),
+        ("POST", path, zstd.compress(b"\0" * 10**7), {**PROTOBUF, **ZSTD}),
+        ("POST", path, b"hello, world", PROTOBUF),
+        ("POST", path, text, JSON),
+        ("GET", path, b"", PROTOBUF),
+        ("POST", path, b"", {"content-type": "text/plain"}),
+        ("POST", path, b"", {**PROTOBUF, "content-encoding": "snappy"}),
+    )
+    assert [answer.status_code for answer in answers] == [413, 413, 413, 400, 400, 405, 415, 415]
+    assert all(status_of(answer).message for answer in answers)
+    assert collector.intake.dropped == {}
 
 
 anything = st.one_of(
@@ -273,13 +322,13 @@ def test_whatever_one_sends_another_is_served(
     honest = body(span())
     bad, good = lasting_collector.ask(("POST", PATH, data, headers), ("POST", PATH, honest, PROTOBUF))
     assert good.status_code == 200
-    assert honest in lasting_collector.journalled()
+    assert honest in lasting_collector.bodies
     assert bad.status_code in {200, 400, 413, 415}
     if bad.status_code != 200:
         assert status_of(bad).message
-    for kept in lasting_collector.journalled():
+    for kept in lasting_collector.bodies:
         ExportTraceServiceRequest.FromString(kept)
-    lasting_collector.journal.commit("store", lasting_collector.journal.read("store", 10**6, 10**9).end)
+    lasting_collector.bodies.clear()
 
 
 def test_concatenated_bodies_are_one_request() -> None:

@@ -15,6 +15,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 import requests
 import uvicorn
@@ -27,7 +28,7 @@ from flowtrail.collector.journal.sqlite import SqliteJournal
 from flowtrail.collector.service import Broken, StartError, run, running
 from flowtrail.collector.settings import Settings
 
-from .otlp_bodies import body, send, span
+from .otlp_bodies import body, logs, send, span
 from .otlp_endpoint import Endpoint
 
 _numbers = itertools.count(1)
@@ -69,6 +70,7 @@ def settings_here(data_dir: Path, store_dsn: str, **options: Any) -> Settings:
         database=database,
         retention_days=0,
         otlp_http_port=0,
+        otlp_grpc_port=0,
         api_port=0,
         **options,
     )
@@ -151,6 +153,31 @@ def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
     assert refused.returncode == 2
     assert f"cannot listen on 127.0.0.1:{port}" in refused.stderr
     assert "--otlp-http-port takes another port" in refused.stderr
+
+
+def test_a_grpc_port_that_is_taken_is_named(tmp_path: Path, store_dsn: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        wrong = settings_here(tmp_path, store_dsn).model_copy(update={"otlp_grpc_port": port})
+        with pytest.raises(StartError, match=f"cannot listen on 127.0.0.1:{port}; --otlp-grpc-port"):
+            run(wrong)
+
+
+def test_what_comes_by_grpc_is_stored_and_counted_with_what_comes_by_http(tmp_path: Path, store_dsn: str) -> None:
+    ended: list[str] = []
+    with running(settings_here(tmp_path, store_dsn), ended.append) as endpoints:
+        assert is_taken(endpoints["otlp_http"] + "/v1/traces", span())
+        with grpc.insecure_channel(endpoints["otlp_grpc"].removeprefix("http://")) as channel:
+            service = "/opentelemetry.proto.collector.{}.v1.{}Service/Export"
+            channel.unary_unary(service.format("trace", "Trace"))(body(span()), timeout=10)
+            channel.unary_unary(service.format("logs", "Logs"))(logs(3).SerializeToString(), timeout=10)
+            with pytest.raises(grpc.RpcError):
+                channel.unary_unary(service.format("trace", "Trace"))(b"no request", timeout=10)
+        until(lambda: health_of(endpoints["api"])["stored_spans"] == 2)
+        health = health_of(endpoints["api"])
+    assert ended == []
+    assert (health["received_requests"], health["rejected_requests"]) == (2, {"malformed": 1})
+    assert health["dropped_items"] == {"logs": 3}
 
 
 @pytest.mark.parametrize(

@@ -134,7 +134,7 @@ def test_the_line_that_the_demo_prints_asks_its_own_collector(tmp_path: Path) ->
 
         until(answers, "the line tells the order's story")
         endpoints = json.loads((tmp_path / "kept" / "collector" / "endpoints.json").read_text())
-        assert not {4318, 8680} & {urlsplit(endpoints[name]).port for name in ("otlp_http", "api")}
+        assert not {4317, 4318, 8680} & {urlsplit(endpoints[name]).port for name in ("otlp_http", "otlp_grpc", "api")}
     finally:
         runner.send_signal(signal.SIGINT)
         runner.wait(30)

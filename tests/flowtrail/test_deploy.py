@@ -42,7 +42,7 @@ COMMANDS: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[
 
 def default_ports() -> set[int]:
     (ui_port,) = (parameter.default for parameter in COMMANDS["ui"].params if parameter.name == "port")
-    return {Settings.model_fields["otlp_http_port"].default, Settings.model_fields["api_port"].default, ui_port}
+    return {ui_port} | {Settings.model_fields[f"{name}_port"].default for name in ("otlp_http", "otlp_grpc", "api")}
 
 
 def parsed(command: list[str]) -> str:

@@ -27,7 +27,7 @@ def flowtrail(kafka: KafkaBroker, tmp_path_factory: pytest.TempPathFactory) -> I
     """A collector in a process of its own that polls the broker."""
     data_dir: Path = tmp_path_factory.mktemp("collector")
     options = ["--data-dir", str(data_dir), "--bootstrap-servers", kafka.bootstrap_servers, "--lag-interval-ms", "200"]
-    options += ["--otlp-http-port", "0", "--api-port", "0"]
+    options += ["--otlp-http-port", "0", "--otlp-grpc-port", "0", "--api-port", "0"]
     with (data_dir / "log").open("wb") as log:
         collector = subprocess.Popen([sys.executable, "-m", "flowtrail", "collect", *options], stdout=log, stderr=log)
     try:
