@@ -1,5 +1,6 @@
 """A collector as a process of its own, for what cannot be shown inside one: kills, restarts, CPU and memory."""
 
+import contextlib
 import json
 import os
 import signal
@@ -41,10 +42,13 @@ class Stored:
 class CollectorProcess:
     """Runs `flowtrail.collector.service` on free ports over a data directory; further options by name.
 
-    `module` is another program that does, with its arguments.
+    `module` is another program that does, with its arguments. What it logs goes to `log_file`, else where we write.
     """
 
-    def __init__(self, data_dir: Path, module: Sequence[str] = SERVICE, **options: str) -> None:
+    def __init__(
+        self, data_dir: Path, module: Sequence[str] = SERVICE, log_file: Path | None = None, **options: str
+    ) -> None:
+        self._log_file = log_file
         self.data_dir = data_dir
         self._endpoints_file = data_dir / "endpoints.json"
         self._command = [sys.executable, "-m", *module]
@@ -68,7 +72,8 @@ class CollectorProcess:
         """Start, and return at once."""
         self._endpoints_file.unlink(missing_ok=True)
         self._began_s = time.monotonic()
-        self._process = subprocess.Popen(self._command, env=self._environment)
+        with open(self._log_file, "ab") if self._log_file else contextlib.nullcontext() as log:
+            self._process = subprocess.Popen(self._command, env=self._environment, stderr=log)
 
     def wait_until_ready(self) -> None:
         while not self._endpoints_file.exists():

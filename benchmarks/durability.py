@@ -10,6 +10,7 @@ started over it: that must not take 5 s either. Otherwise the exit status is 1.
 """
 
 import argparse
+import functools
 import json
 import random
 import sys
@@ -143,8 +144,10 @@ def run(kills: int, seed: int = 1) -> Result:
 def run_full(full_mib: int, seconds: float = 300) -> Result:
     """Fill a journal of this size while the store takes nothing, kill the collector, start it over that, and count."""
     with tempfile.TemporaryDirectory() as folder:
-        options = {"journal_max_bytes": str(full_mib * MIB), "max_body_bytes": str(MIB)}
-        collector = CollectorProcess(Path(folder), ("benchmarks.staged_collector", "hold"), **options)
+        start = functools.partial(
+            CollectorProcess, Path(folder), journal_max_bytes=str(full_mib * MIB), max_body_bytes=str(MIB)
+        )
+        collector = start(module=("benchmarks.staged_collector", "hold"))
         acknowledged_spans = 0
         until_s = time.monotonic() + seconds
         while time.monotonic() < until_s:
@@ -158,7 +161,7 @@ def run_full(full_mib: int, seconds: float = 300) -> Result:
             collector.kill()
             raise TimeoutError(f"the journal was not full after {seconds} s")
         collector.kill()
-        collector = CollectorProcess(Path(folder), **options)
+        collector = start()
         collector.wait_until_drained(timeout_s=10 * seconds)
         collector.stop()
         found = stored(Path(folder))

@@ -10,6 +10,8 @@ import pytest
 from benchmarks.collector_away import LEAST_RATIO, Round, problems
 from benchmarks.durability import Result as Durability
 from benchmarks.export_outage import Result as ExportOutage
+from benchmarks.hostile import Measured as Attacked
+from benchmarks.hostile import problems as hostile_problems
 from benchmarks.tracer import Case, Measured, Outcome, cases, report, summary
 from benchmarks.tracer import problems as tracer_problems
 from benchmarks.tracer_defects import CONTROL, Answer, Answers, knows, probes
@@ -23,6 +25,7 @@ from benchmarks.tracer_soak import problems as soak_problems
 FOLDER = Path(__file__).parent.parent.parent / "benchmarks"
 # Programs that benchmarks start; each is run by one of them, never by a person.
 PARTS = {
+    "attacks.py",
     "collector_process.py",
     "kafka_spans.py",
     "otlp_load.py",
@@ -94,6 +97,27 @@ def test_kills_that_lose_or_double_something_are_not_exact() -> None:
     assert EXACT.is_right
     assert not replace(EXACT, slowest_start_s=5.0).is_right
     assert not replace(EXACT, missing=1).is_right
+
+
+CALM = Attacked(
+    "calm", spans=1000, refused=0, failed=0, p50_ms=1, p99_ms=9, max_ms=10, rss_mb=400, log_lines=0, attacker={}
+)
+
+
+def test_an_honest_sender_that_is_not_served_is_a_problem_of_the_collector() -> None:
+    idle = replace(CALM, attack="idle", spans=500, p99_ms=90)
+    assert hostile_problems([CALM, idle], {"missing": 0, "twice": 0}) == []
+    assert hostile_problems([CALM, idle], {"missing": 50, "twice": 0}) == ["missing: 50 spans"]
+    for wrong in (
+        {"spans": 499},
+        {"refused": 1},
+        {"failed": 1},
+        {"max_ms": 10_001},
+        {"rss_mb": 1025},
+        {"log_lines": 101},
+    ):
+        (problem,) = hostile_problems([CALM, replace(idle, **wrong)], {})  # type: ignore[arg-type]  # one at a time
+        assert problem.startswith("idle: ")
 
 
 RIGHT = ExportOutage(
