@@ -19,13 +19,13 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Final
 
-import uvicorn
 from pydantic import ValidationError
 
 from .admission import Admission
 from .api.answers import Health, ReaderHealth
 from .api.app import make_app
 from .exporters import otlp_http as exporting
+from .http_server import GRACE_S, serving
 from .journal.contract import Depth, JournalError
 from .journal.delivery import Delivery
 from .journal.group_commit import GroupCommit
@@ -45,9 +45,6 @@ from .store.migrations import StoreTooNew
 log = logging.getLogger(__name__)
 
 ENDPOINTS_FILE: Final = "endpoints.json"
-
-# How long answers that are under way get at the end.
-GRACE_S: Final = 3
 
 
 class StartError(Exception):
@@ -149,8 +146,8 @@ def running(settings: Settings, break_off: Callable[[str], None]) -> Iterator[di
             )
         except OSError as error:
             raise StartError(f"{error}; --otlp-grpc-port takes another port") from error
-        parts.enter_context(_serving(OtlpHttpReceiver(by_http), otlp_socket, "otlp-http", break_off))
-        parts.enter_context(_serving(make_app(store, settings, health), api_socket, "api", break_off))
+        parts.enter_context(serving(OtlpHttpReceiver(by_http), otlp_socket, "otlp-http", break_off))
+        parts.enter_context(serving(make_app(store, settings, health), api_socket, "api", break_off))
 
         endpoints = {
             "otlp_http": _url(*otlp_socket.getsockname()[:2]),
@@ -253,35 +250,6 @@ def _url(host: str, port: int) -> str:
     if host in {"0.0.0.0", "::"}:
         host = "127.0.0.1"
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-
-@contextmanager
-def _serving(
-    app: Callable[..., Any], listening: socket.socket, name: str, break_off: Callable[[str], None]
-) -> Iterator[None]:
-    """Serve an ASGI application while the block runs, on a thread and an event loop of its own: the API's answers
-    and the receiver's do not wait for each other."""
-    server = uvicorn.Server(
-        uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=GRACE_S)
-    )
-    is_ending = threading.Event()
-
-    def serve() -> None:
-        try:
-            server.run([listening])
-        except (Exception, SystemExit):  # uvicorn exits when it cannot start
-            log.exception("the %s server failed", name)
-        if not is_ending.is_set():
-            break_off(name)
-
-    thread = threading.Thread(target=serve, name=name, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        is_ending.set()
-        server.should_exit = True
-        thread.join(GRACE_S + 2)
 
 
 @contextmanager
