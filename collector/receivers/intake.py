@@ -30,7 +30,7 @@ class Intake:
     """Counts what it took and refused; counts are read from any thread.
 
     `received` and `duplicates` are requests of traces, `refused` all that were not taken, by reason; `dropped` the data
-    points and log records that were not kept, by signal.
+    points and log records that were not kept, by signal. `welcome` is admission's: a wire asks it before it reads.
     """
 
     def __init__(self, journal: GroupCommit, admission: Admission, other_signals: OtherSignals) -> None:
@@ -39,6 +39,7 @@ class Intake:
         self.refused: Counter[str] = Counter()
         self.dropped: Counter[str] = Counter()
         self.max_body_bytes = admission.max_body_bytes
+        self.welcome = admission.welcome
         self._journal = journal
         self._admission = admission
         self._other_signals = other_signals

@@ -78,12 +78,13 @@ class OtlpGrpcReceiver:
         return export
 
     async def _take(self, signal: Signal, context: Any) -> bytes:
+        peer = self.intake.welcome(_peer(context))
         # Read here and not by grpcio, which would never tell of a message that is too large.
         data = await context.read()
         if data is grpc.aio.EOF:
             raise too_large(f"there is no message, or it is larger than {self.intake.max_body_bytes} bytes")
         content_encoding = "gzip" if data.startswith(_GZIP_MAGIC) else ""
-        response = await self.intake.take(signal, data, PROTOBUF, content_encoding, _peer(context))
+        response = await self.intake.take(signal, data, PROTOBUF, content_encoding, peer)
         return response.SerializeToString()
 
 

@@ -71,9 +71,10 @@ class OtlpHttpReceiver:
         if content_type not in {PROTOBUF, JSON}:
             raise Refusal(415, INVALID_ARGUMENT, "content_type", f"the content type must be {PROTOBUF} or {JSON}")
         content_encoding = headers.get(b"content-encoding", b"").decode("latin-1").strip().lower()
-        data = await self._body(headers, receive)
         client = scope.get("client")
         peer = Peer(client[0] if client else "", headers.get(b"authorization", b"").decode("latin-1"))
+        peer = self.intake.welcome(peer)
+        data = await self._body(headers, receive)
         return await self.intake.take(signal, data, content_type, content_encoding, peer)
 
     async def _body(self, headers: dict[bytes, bytes], receive: Receive) -> bytes:

@@ -1,65 +1,47 @@
-"""What may come in, whatever the wire: a body is unfolded, bounded and parsed once, before anything is written.
+"""The steps of admission: a body is unfolded, bounded and parsed once, before anything is written. Nothing waits."""
 
-    receiver ──bytes, encodings, who sent them──▶ Admission.admit ──▶ Admitted, for the journal
-                                                                └──▶ Refusal, which each wire says in its own way
-Nothing here waits.
-"""
-
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import replace
 
 from google.protobuf.message import DecodeError
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from .receivers.decompression import UNFOLDED_BY, Damaged, TooLarge
-from .receivers.otlp_json import NotOtlpJson, to_message
+from flowtrail.collector.receivers.decompression import UNFOLDED_BY, Damaged, TooLarge
+from flowtrail.collector.receivers.otlp_json import NotOtlpJson, to_message
 
-PROTOBUF: Final = "application/x-protobuf"
-JSON: Final = "application/json"
-
-# Codes of google.rpc.Code, which the body of an error carries.
-INVALID_ARGUMENT: Final = 3
-RESOURCE_EXHAUSTED: Final = 8
-UNIMPLEMENTED: Final = 12
-UNAVAILABLE: Final = 14
-
-
-@dataclass(eq=False)
-class Refusal(Exception):
-    """Why a request was not taken. `reason` is one word to count by; `retry_after_s` only where trying again helps."""
-
-    status: int
-    code: int
-    reason: str
-    message: str
-    retry_after_s: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Peer:
-    """Who sent a request: its address, and the `Authorization` that came with it; empty for what is not known."""
-
-    address: str = ""
-    authorization: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Admitted:
-    """What may be journalled: protobuf bytes, empty when there are no spans to keep.
-
-    `rejected_spans` were left out of it for good; `message` tells the sender why (OTLP's partial success).
-    """
-
-    body: bytes
-    rejected_spans: int = 0
-    message: str = ""
+from .answers import (
+    INVALID_ARGUMENT,
+    JSON,
+    UNAUTHENTICATED,
+    UNIMPLEMENTED,
+    Admitted,
+    Peer,
+    Refusal,
+    too_large,
+)
+from .tokens import Tokens
 
 
 class Admission:
     """Says what may come in. One for all receivers; safe to use from any thread."""
 
-    def __init__(self, max_body_bytes: int) -> None:
+    def __init__(self, max_body_bytes: int, *, tokens: Tokens | None = None) -> None:
         self.max_body_bytes = max_body_bytes
+        self._tokens = tokens
+
+    def welcome(self, peer: Peer) -> Peer:
+        """Return a sender with the name that its token gives it, empty where no tokens are asked for. Raises Refusal.
+
+        Receivers ask before they read a body, so that strangers cost nothing. Whom they did not ask about is asked
+        about when the body is unfolded.
+        """
+        if self._tokens is None:
+            return replace(peer, name="")
+        name = self._tokens.name_of(peer.authorization)
+        if name is None:
+            known = "the one that came is not known" if peer.authorization else "none came"
+            message = f"a token is asked for here, as `Authorization: Bearer TOKEN`; {known}"
+            raise Refusal(401, UNAUTHENTICATED, "token", message)
+        return replace(peer, name=name)
 
     def admit(self, data: bytes, content_type: str, content_encoding: str, peer: Peer) -> Admitted:
         """Return what is to be journalled of a request's body, as it was sent. Raises Refusal.
@@ -70,6 +52,8 @@ class Admission:
 
     def unfold(self, data: bytes, content_encoding: str, peer: Peer) -> bytes:
         """Return the bytes of a body whatever signal it carries, once its sender may send it. Raises Refusal."""
+        if peer.name is None:
+            self.welcome(peer)
         return _unfolded(data, content_encoding, self.max_body_bytes)
 
 
@@ -102,8 +86,3 @@ def _parsed(data: bytes, content_type: str) -> bytes:
         except DecodeError as error:
             raise Refusal(400, INVALID_ARGUMENT, "malformed", "the body is not an OTLP traces request") from error
     return data if request.resource_spans else b""
-
-
-def too_large(message: str) -> Refusal:
-    """Return the refusal of a body over the limit, folded or unfolded; `message` says which limit."""
-    return Refusal(413, RESOURCE_EXHAUSTED, "too_large", message)
