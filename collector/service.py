@@ -102,6 +102,8 @@ def running(settings: Settings, break_off: Callable[[str], None]) -> Iterator[di
             journal = SqliteJournal(
                 settings.data_dir / "journal.sqlite",
                 max_bytes=settings.journal_max_bytes,
+                max_age_ms=settings.journal_max_age_s * 1000,
+                keep_bytes=settings.journal_keep_bytes,
                 required=[loading.READER],
                 optional=[exporting.READER] if settings.export_url else [],
             )

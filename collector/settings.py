@@ -74,6 +74,18 @@ class Settings(BaseSettings):
         description="Most bytes of requests that wait in the journal. When it is full, senders are told to "
         "come back (503).",
     )
+    journal_max_age_s: int = Field(
+        0,
+        ge=0,
+        description="Requests older than this many seconds are not exported any more, but skipped and counted; the "
+        "store gets them however old they are. 0: they are exported however old.",
+    )
+    journal_keep_bytes: int = Field(
+        256 * MIB,
+        ge=0,
+        description="Most bytes of requests that stay in the journal once they are stored and exported, so that "
+        "`flowtrail journal replay` can read them again. 0: none stay.",
+    )
     export_url: str = Field(
         "",
         description="OTLP/HTTP traces endpoint that every request is sent on to, such as "
