@@ -205,7 +205,7 @@ def test_admission_is_told_who_sends(collector: Collector, monkeypatch: pytest.M
     monkeypatch.setattr(Admission, "admit", admit)
     collector.export(GOOD, metadata=[("authorization", "Bearer hidden")])
     collector.export(GOOD)
-    assert peers == [Peer("127.0.0.1", "Bearer hidden"), Peer("127.0.0.1", "")]
+    assert peers == [Peer("127.0.0.1", "Bearer hidden", name=""), Peer("127.0.0.1", "", name="")]
 
 
 OTHERS: dict[str, tuple[Message, type[Any], str]] = {
