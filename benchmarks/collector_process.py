@@ -86,6 +86,7 @@ class CollectorProcess:
         self.start_s = time.monotonic() - self._began_s
         endpoints = json.loads(self._endpoints_file.read_text())
         self.traces_url: str = endpoints["otlp_http"] + "/v1/traces"
+        self.grpc_url: str = endpoints["otlp_grpc"]
         self.api_url: str = endpoints["api"]
 
     def kill(self) -> None:
@@ -149,6 +150,10 @@ _COUNT: Final = """
 print(json.dumps([rows, spans, counted]))
 """
 
+_IDS: Final = """
+print(json.dumps(store.query(f"SELECT DISTINCT hex(trace_id), hex(span_id) FROM {store.database}.spans")))
+"""
+
 _MERGE: Final = """
 database = {"database": store.database}
 tables = store.query("SELECT name FROM system.tables WHERE database = {database:String}"
@@ -163,6 +168,11 @@ print(json.dumps(dict(store.query("SELECT table, sum(bytes_on_disk) FROM system.
 def stored(data_dir: Path) -> Stored:
     """Count what lies in a collector's store. The collector must have ended."""
     return Stored(*_asked(data_dir, _COUNT))
+
+
+def span_ids(data_dir: Path) -> set[tuple[bytes, bytes]]:
+    """Return trace and span id of all that lies in a collector's store. The collector must have ended."""
+    return {(bytes.fromhex(trace), bytes.fromhex(span)) for trace, span in _asked(data_dir, _IDS)}
 
 
 def merged_bytes(data_dir: Path) -> dict[str, int]:

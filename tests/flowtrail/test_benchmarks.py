@@ -27,6 +27,7 @@ FOLDER = Path(__file__).parent.parent.parent / "benchmarks"
 PARTS = {
     "attacks.py",
     "collector_process.py",
+    "fuzz_bodies.py",
     "kafka_spans.py",
     "otlp_load.py",
     "soak_worker.py",
