@@ -97,6 +97,48 @@ class TestSqliteJournal(JournalContract):
             assert size(journal.depth()) == (0, 0)
         assert read == everything
 
+    def test_an_optional_reader_passes_over_what_is_too_old_and_a_required_one_gets_it(self, tmp_path: Path) -> None:
+        now_ms = 0
+        with closing(
+            SqliteJournal(
+                tmp_path / "journal",
+                max_bytes=MANY,
+                required=["a"],
+                optional=["b"],
+                max_age_ms=1000,
+                now_ms=lambda: now_ms,
+            )
+        ) as journal:
+            journal.append([b"1", b"2"])
+            now_ms = 500
+            [done] = journal.append([b"3"])
+            assert journal.depth("b").oldest_ms == 0
+            now_ms = 1001
+            assert bodies_of(journal.read("b", 9, MANY)) == [b"3"]
+            assert (journal.skipped("b"), journal.depth("b").oldest_ms) == (2, 500)
+            assert bodies_of(journal.read("a", 9, MANY)) == [b"1", b"2", b"3"]
+            journal.commit("a", (done.position,))
+            now_ms = 2000
+            journal.append([b"4"])
+            assert size(journal.depth()) == (1, 1)  # nobody read the third, and yet it is gone
+            assert (journal.skipped("b"), journal.skipped("a")) == (3, 0)
+
+    def test_what_all_have_read_stays_as_long_as_its_bytes_fit_and_fills_nothing(self, tmp_path: Path) -> None:
+        with closing(
+            SqliteJournal(tmp_path / "journal", max_bytes=10, required=["a"], optional=["b"], keep_bytes=8)
+        ) as journal:
+            for body in (b"1111", b"2222", b"3333", b"4444"):
+                [done] = journal.append([body])
+                for reader in "ab":
+                    journal.commit(reader, (done.position,))
+            assert size(journal.depth()) == (0, 0)
+            journal.append([b"5555", b"6666"])
+            assert bodies_of(journal.read("a", 9, MANY)) == [b"5555", b"6666"]
+            assert kept(tmp_path / "journal") == [b"3333", b"4444", b"55556666"]
+        with closing(SqliteJournal(tmp_path / "journal", max_bytes=10, required=["a", "new"])) as journal:
+            assert kept(tmp_path / "journal") == [b"55556666"]
+            assert bodies_of(journal.read("new", 9, MANY)) == [b"5555", b"6666"]
+
     def test_a_journal_of_the_first_layout_is_read_on_where_it_was(self, tmp_path: Path) -> None:
         path = tmp_path / "journal.sqlite"
         old = sqlite3.connect(path)
@@ -143,6 +185,11 @@ class TestSqliteJournal(JournalContract):
             journal.commit("b", last)
             fill(5)
             assert [record.message.split(":")[0] for record in caplog.records] == ["b", "b"]
+
+
+def kept(path: Path) -> list[bytes]:
+    with closing(sqlite3.connect(path)) as reader:
+        return [body for (body,) in reader.execute("SELECT body FROM groups ORDER BY last")]
 
 
 class TestGroupCommit:
