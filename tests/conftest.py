@@ -7,6 +7,7 @@ from collections.abc import Generator, Iterator
 import hypothesis
 import pytest
 
+from tests.collector.senders import HOW_TO_GET as HOW_TO_GET_SENDERS
 from tests.kafka.broker import HOW_TO_GET
 
 # A slow machine is no wrong answer: Hypothesis' own limit of 200 ms an example would make it one.
@@ -21,6 +22,7 @@ IN_CI = os.environ.get("CI", "").lower() in {"1", "true"}
 # Suites that need something that pip does not install, by their marker.
 HOW_TO_RUN = {
     "kafka": HOW_TO_GET,
+    "senders": HOW_TO_GET_SENDERS,
     "browser": "Browser tests need Chromium: `apt-get install chromium` on Debian, `brew install chromium` on macOS",
 }
 

@@ -30,7 +30,8 @@ _CODES: Final = {code.value[0]: code for code in grpc.StatusCode}
 # The first bytes of a gzip stream. No OTLP request begins so: it would be field 3 of a wire type that there is not.
 _GZIP_MAGIC: Final = b"\x1f\x8b"
 
-# Bits of grpc_compression_algorithm: none and gzip. Deflate is refused by name, as what grpcio does not know.
+# Bits of grpc_compression_algorithm: none and gzip. Deflate is refused by its name; what grpcio does not know, it
+# refuses by itself.
 _NONE_AND_GZIP: Final = 0b101
 
 _OPTIONS: Final = (

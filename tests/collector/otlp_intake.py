@@ -32,10 +32,12 @@ class _Journal(SqliteJournal):
 class IntakeHere:
     """`intake` is for a receiver; `bodies` is what the journal has of it."""
 
-    def __init__(self, folder: Path, other_signals: OtherSignals = "drop") -> None:
+    def __init__(
+        self, folder: Path, other_signals: OtherSignals = "drop", max_body_bytes: int = MAX_BODY_BYTES
+    ) -> None:
         self.journal = _Journal(folder)
         self._group_commit = GroupCommit(self.journal)
-        self.intake = Intake(self._group_commit, Admission(MAX_BODY_BYTES), other_signals)
+        self.intake = Intake(self._group_commit, Admission(max_body_bytes), other_signals)
 
     @property
     def bodies(self) -> list[bytes]:
