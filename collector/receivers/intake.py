@@ -69,7 +69,7 @@ class Intake:
             )
         if admitted.body:
             try:
-                appended = await asyncio.wrap_future(self._journal.add(admitted.body))
+                appended = await self._journal.add(admitted.body)
             except (JournalFull, JournalError) as error:
                 reason = "journal_full" if isinstance(error, JournalFull) else "journal_error"
                 raise Refusal(503, UNAVAILABLE, reason, str(error), error.retry_after_s) from error

@@ -2,7 +2,6 @@
 
 import itertools
 import sqlite3
-import threading
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
@@ -11,12 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flowtrail.collector.journal.contract import Appended, End, Journal, JournalError, JournalFull, Position
-from flowtrail.collector.journal.group_commit import GroupCommit
+from flowtrail.collector.journal.contract import Appended, End, Journal, JournalError, Position
 from flowtrail.collector.journal.layout import ROW_BYTES
 from flowtrail.collector.journal.sqlite import SqliteJournal
 
-from .journal_contract import MANY, PATIENCE_S, JournalContract, bodies_of, size
+from .journal_contract import MANY, JournalContract, bodies_of, size
 
 # What the first layout held: requests 7 to 9 wait, two of them reserved.
 FIRST_LAYOUT = """
@@ -190,72 +188,3 @@ class TestSqliteJournal(JournalContract):
 def kept(path: Path) -> list[bytes]:
     with closing(sqlite3.connect(path)) as reader:
         return [body for (body,) in reader.execute("SELECT body FROM groups ORDER BY last")]
-
-
-class TestGroupCommit:
-    def test_requests_that_wait_share_one_append(self, tmp_path: Path) -> None:
-        slow = _SlowJournal()
-        group_commit = GroupCommit(slow)
-        first = group_commit.add(b"0")
-        assert slow.is_appending.wait(PATIENCE_S)
-        others = [group_commit.add(f"{n}".encode()) for n in range(1, 50)]
-        slow.may_go_on.set()
-        assert first.result(PATIENCE_S).position.offset == 1
-        assert [future.result(PATIENCE_S).position.offset for future in others] == list(range(2, 51))
-        assert slow.groups == [1, 49]
-        group_commit.close()
-
-    @pytest.mark.parametrize(
-        ("failure", "told"),
-        [(JournalFull("full"), JournalFull), (JournalError("disk"), JournalError), (MemoryError(), JournalError)],
-    )
-    def test_a_failed_append_reaches_its_requests_and_the_next_group_goes_on(
-        self, failure: Exception, told: type[Exception]
-    ) -> None:
-        journal = _SlowJournal(fail_first=failure)
-        journal.may_go_on.set()
-        group_commit = GroupCommit(journal)
-        with pytest.raises(told):
-            group_commit.add(b"1").result(PATIENCE_S)
-        assert group_commit.add(b"2").result(PATIENCE_S).position.offset == 1
-        group_commit.close()
-
-    def test_closing_appends_what_waits_and_refuses_what_comes_later(self) -> None:
-        journal = _SlowJournal()
-        journal.may_go_on.set()
-        group_commit = GroupCommit(journal)
-        waiting = [group_commit.add(b"1"), group_commit.add(b"2")]
-        group_commit.close()
-        assert [future.result(0).position.offset for future in waiting] == [1, 2]
-        with pytest.raises(JournalError):
-            group_commit.add(b"3").result(0)
-
-    def test_a_sender_that_has_gone_disturbs_nobody(self) -> None:
-        journal = _SlowJournal()
-        group_commit = GroupCommit(journal)
-        group_commit.add(b"0")
-        assert journal.is_appending.wait(PATIENCE_S)
-        gone, there = group_commit.add(b"1"), group_commit.add(b"2")
-        gone.cancel()
-        journal.may_go_on.set()
-        assert there.result(PATIENCE_S).position.offset == 3
-        group_commit.close()
-
-
-class _SlowJournal(SqliteJournal):
-    """A journal whose appends wait until they may go on; it counts bodies instead of keeping them."""
-
-    def __init__(self, fail_first: Exception | None = None) -> None:
-        self.is_appending = threading.Event()
-        self.may_go_on = threading.Event()
-        self.groups: list[int] = []
-        self._failures = [fail_first] if fail_first else []
-
-    def append(self, bodies: Sequence[bytes]) -> list[Appended]:
-        self.is_appending.set()
-        assert self.may_go_on.wait(PATIENCE_S)
-        if self._failures:
-            raise self._failures.pop()
-        before = sum(self.groups)
-        self.groups.append(len(bodies))
-        return [Appended(Position(0, before + n + 1), is_duplicate=False) for n in range(len(bodies))]
