@@ -24,6 +24,8 @@ from .signals import TRACES, OtherSignals, Signal, count_items
 # Up to this, a body is parsed in less time than a thread takes to begin; a folded one may be a thousand times larger.
 SMALL_BODY_BYTES: Final = 32 * 1024
 SMALL_FOLDED_BYTES: Final = 2 * 1024
+# A sender that takes longer than this for its body keeps memory for nothing.
+BODY_TIMEOUT_S: Final = 60.0
 
 
 class Intake:

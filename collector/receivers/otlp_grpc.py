@@ -21,10 +21,12 @@ from google.rpc.status_pb2 import Status
 
 from flowtrail.collector.admission import PROTOBUF, Peer, Refusal, too_large
 
-from .intake import Intake
+from .intake import BODY_TIMEOUT_S, Intake
 from .signals import SIGNALS, Signal
 
 log = logging.getLogger(__name__)
+
+DEADLINE_EXCEEDED: Final = 4  # google.rpc.Code; OTLP's senders come back after it
 
 _CODES: Final = {code.value[0]: code for code in grpc.StatusCode}
 # The first bytes of a gzip stream. No OTLP request begins so: it would be field 3 of a wire type that there is not.
@@ -40,14 +42,18 @@ _OPTIONS: Final = (
     # A message is unfolded by admission, within its limits and on its thread, as one that came by HTTP.
     ("grpc.per_message_decompression", 0),
     ("grpc.compression_enabled_algorithms_bitset", _NONE_AND_GZIP),
-    # A sender may ping an idle connection, which no proxy then closes. One that does it all the time is told
-    # ENHANCE_YOUR_CALM after two pings too many. The usual five minutes are longer than many proxies wait.
+    # A sender may ping an idle connection every ten seconds (half of it is asked, since pings are not punctual), and no
+    # proxy then closes it. One that does it all the time is told ENHANCE_YOUR_CALM. The usual five minutes are longer
+    # than many proxies wait.
     ("grpc.keepalive_permit_without_calls", 1),
-    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+    ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
     ("grpc.http2.max_ping_strikes", 2),
+    # A connection on which nobody speaks HTTP/2 is closed.
+    ("grpc.server_handshake_timeout_ms", 30_000),
     # A sender whose machine is gone is found out and its connection closed; idle ones of the living stay.
     ("grpc.keepalive_time_ms", 120_000),
     ("grpc.keepalive_timeout_ms", 20_000),
+    ("grpc.http2.max_pings_without_data", 0),
     ("grpc.max_concurrent_streams", 100),
 )
 
@@ -81,7 +87,11 @@ class OtlpGrpcReceiver:
     async def _take(self, signal: Signal, context: Any) -> bytes:
         peer = self.intake.welcome(_peer(context))
         # Read here and not by grpcio, which would never tell of a message that is too large.
-        data = await context.read()
+        try:
+            async with asyncio.timeout(BODY_TIMEOUT_S):
+                data = await context.read()
+        except TimeoutError as error:
+            raise Refusal(408, DEADLINE_EXCEEDED, "slow", "the message did not come in time") from error
         if data is grpc.aio.EOF:
             raise too_large(f"there is no message, or it is larger than {self.intake.max_body_bytes} bytes")
         content_encoding = "gzip" if data.startswith(_GZIP_MAGIC) else ""

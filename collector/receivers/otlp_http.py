@@ -23,7 +23,7 @@ from flowtrail.collector.admission import (
 )
 
 from .decompression import UNFOLDED_BY
-from .intake import Intake
+from .intake import BODY_TIMEOUT_S, Intake
 from .signals import SIGNALS, TRACES
 
 Scope = MutableMapping[str, Any]
@@ -32,9 +32,6 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 SIGNAL_AT: Final = {signal.path: signal for signal in SIGNALS}
 NOT_FOUND: Final = 5  # google.rpc.Code
-
-# A sender that takes longer than this for its body keeps memory for nothing.
-BODY_TIMEOUT_S: Final = 60.0
 
 
 class OtlpHttpReceiver:

@@ -1,6 +1,7 @@
 """The receiver keeps to OTLP/gRPC: the right code and details for whatever is sent, and it starts and stops cleanly."""
 
 import gzip
+import queue
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
@@ -25,6 +26,7 @@ from flowtrail.collector.admission import (
     Peer,
     Refusal,
 )
+from flowtrail.collector.receivers import otlp_grpc
 from flowtrail.collector.receivers.otlp_grpc import OtlpGrpcReceiver, serving
 from flowtrail.collector.receivers.signals import OtherSignals
 
@@ -65,6 +67,14 @@ class Collector(IntakeHere):
         super().close()
 
 
+# A client's options by which it pings ten times a second, calls or not.
+RESTLESS = {
+    "keepalive_time_ms": 100,
+    "keepalive_permit_without_calls": 1,
+    "http2.max_pings_without_data": 0,
+    "http2.min_time_between_pings_ms": 100,
+    "use_local_subchannel_pool": 1,
+}
 SERVICES = {"Trace": "trace", "Metrics": "metrics", "Logs": "logs"}
 
 
@@ -187,6 +197,38 @@ def test_a_refusal_keeps_its_code_and_says_when_to_come_back_only_where_that_hel
     assert (failure.code(), failure.details()) == (code, refusal.message)
     assert (status_of(failure).code, status_of(failure).message) == (refusal.code, refusal.message)
     assert retry_after_s(failure) == refusal.retry_after_s
+
+
+def test_a_sender_of_a_message_that_does_not_come_is_told_to_come_back(
+    collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(otlp_grpc, "BODY_TIMEOUT_S", 0.05)
+    is_told = threading.Event()
+
+    def nothing() -> Iterator[bytes]:
+        is_told.wait(PATIENCE_S)
+        yield from ()
+
+    call = collector.channel.stream_unary("/opentelemetry.proto.collector.trace.v1.TraceService/Export")
+    with pytest.raises(grpc.RpcError) as failed:
+        call(nothing(), timeout=PATIENCE_S)
+    is_told.set()
+    assert failed.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
+    assert collector.intake.refused == {"slow": 1}
+
+
+def test_a_sender_that_pings_all_the_time_is_told_to_calm_down_and_is_served_again(collector: Collector) -> None:
+    options = [(f"grpc.{name}", value) for name, value in RESTLESS.items()]
+    states: queue.Queue[grpc.ChannelConnectivity] = queue.Queue()
+    with grpc.insecure_channel(f"127.0.0.1:{collector.port}", options=options) as channel:
+        export = channel.unary_unary("/opentelemetry.proto.collector.trace.v1.TraceService/Export")
+        export(GOOD, timeout=PATIENCE_S)
+        channel.subscribe(states.put)
+        while states.get(timeout=PATIENCE_S) is not grpc.ChannelConnectivity.READY:
+            continue
+        assert states.get(timeout=PATIENCE_S) is grpc.ChannelConnectivity.IDLE  # the connection was closed
+        assert export(GOOD, timeout=PATIENCE_S) == b""
+        channel.unsubscribe(states.put)
 
 
 def test_what_was_left_out_is_told_as_a_partial_success(collector: Collector, monkeypatch: pytest.MonkeyPatch) -> None:
