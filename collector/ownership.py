@@ -37,3 +37,19 @@ class Ownership:
         traceback: TracebackType | None,
     ) -> None:
         os.close(self._file)
+
+
+def owner_of(data_dir: Path) -> int | None:
+    """Return the process that holds a data directory; None when nobody does, or when that cannot be told."""
+    try:
+        file = os.open(data_dir / "owner", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        owner = os.read(file, 32).decode("ascii", "replace").strip()
+        return int(owner) if owner.isdigit() else None
+    finally:
+        os.close(file)
+    return None

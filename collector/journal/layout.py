@@ -20,7 +20,7 @@ import sqlite3
 import sys
 import zlib
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -29,6 +29,8 @@ from .contract import JournalError
 from .repeats import HASH_BYTES, hash_of
 
 VERSION: Final = 2
+
+LAST_POSITION: Final = 2**63 - 1
 
 # A reader that stops in the middle of a row reads the whole of it again.
 ROW_BYTES: Final = 4 * 1024 * 1024
@@ -129,7 +131,7 @@ def write_group(writer: sqlite3.Connection, last: int, bodies: Sequence[bytes], 
     )
 
 
-def read_groups(connection: sqlite3.Connection, after: int) -> Iterator[tuple[Group, bytes]]:
+def read_groups(connection: sqlite3.Connection, after: int) -> Generator[tuple[Group, bytes], None, None]:
     """Yield the rows that hold something after a position. Raises Damaged for one whose bytes have changed."""
     for last, sizes, checksum, body in connection.execute(
         "SELECT last, sizes, checksum, body FROM groups WHERE last > ? ORDER BY last", (after,)

@@ -28,8 +28,6 @@ SEEN_REQUESTS: Final = 100_000
 # An exporter's endpoint that refuses everything must not fill the disk.
 SET_ASIDE_BY_OPTIONAL: Final = 1000
 
-LAST_POSITION: Final = 2**63 - 1
-
 
 class SqliteJournal:
     """A `Journal` (see `contract`) in a file.
@@ -173,7 +171,7 @@ class SqliteJournal:
     def depth(self, reader: str | None = None) -> Depth:
         with self._reading() as connection:
             cursor = self._state.passed if reader is None else _place(connection, reader)[0]
-            return Depth(*layout.extent(connection, cursor, LAST_POSITION))
+            return Depth(*layout.extent(connection, cursor, layout.LAST_POSITION))
 
     def skipped(self, reader: str) -> int:
         with self._reading() as connection:
@@ -215,8 +213,8 @@ class SqliteJournal:
             if writer.execute("SELECT 1 FROM readers WHERE name = ?", (name,)).fetchone() is None:
                 writer.execute("INSERT INTO readers (name, cursor) VALUES (?, ?)", (name, passed))
         state.cursors = dict(writer.execute("SELECT name, cursor FROM readers"))
-        _, state.size_bytes, _ = layout.extent(writer, 0, LAST_POSITION)
-        _, state.waiting_bytes, _ = layout.extent(writer, state.passed, LAST_POSITION)
+        _, state.size_bytes, _ = layout.extent(writer, 0, layout.LAST_POSITION)
+        _, state.waiting_bytes, _ = layout.extent(writer, state.passed, layout.LAST_POSITION)
         for group_last, hashes in writer.execute("SELECT last, hashes FROM seen ORDER BY last"):
             parts = [hashes[at : at + HASH_BYTES] for at in range(0, len(hashes), HASH_BYTES)]
             self._seen.add(zip(parts, range(group_last - len(parts) + 1, group_last + 1), strict=True))
@@ -270,7 +268,7 @@ class SqliteJournal:
             return
         with self._reading() as connection:
             cursor, _ = _place(connection, reader)
-            oldest_ms = layout.extent(connection, cursor, LAST_POSITION)[2]
+            oldest_ms = layout.extent(connection, cursor, layout.LAST_POSITION)[2]
         if oldest_ms is not None and oldest_ms < self._now_ms() - self._bounds.max_age_ms:
             with self._transaction() as (writer, state):
                 self._bounds.skip_aged(writer, state, self._now_ms())

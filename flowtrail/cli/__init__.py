@@ -8,6 +8,7 @@ why.py           `flowtrail why`        the story of one flow, its verdict and t
 flows.py         `flowtrail flows`      search
 graph.py         `flowtrail graph`      who talks to whom
 lag.py           `flowtrail lag`        how far each group is behind
+journal.py       `flowtrail journal`    what lies in a collector's journal, and reading it again
 
 story.py         a flow as text, for `why` and the demo
 trail.py         the order in which a story tells events and hops (pure)

@@ -11,6 +11,7 @@ from .collect import collect
 from .demo import FAULTS_EXPLAINED, demo
 from .flows import flows
 from .graph import graph
+from .journal import app as journal
 from .lag import lag
 from .ui import ui
 from .why import why
@@ -53,6 +54,7 @@ app.command("ui", help="Serve the pages, which ask a collector. Runs until Ctrl-
 app.command("why", help="Tell the story of a flow, why it failed or is stuck, and what to do next.")(why)
 app.command("flows", help="Search flows, latest first.")(flows)
 app.command("graph", help="Show who talks to whom over which topic, and what is broken.")(graph)
+app.add_typer(journal, name="journal")
 app.command("lag", help="Show how far consumer groups are behind.")(lag)
 
 
