@@ -211,7 +211,7 @@ class JournalFile:
         try:
             yield
         except sqlite3.Error as error:
-            raise JournalError(f"cannot read the journal {self._path}: {error}") from error
+            raise JournalError(f"cannot read the journal {self._path}: {layout.told(error)}") from error
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
@@ -222,4 +222,4 @@ class JournalFile:
                 yield writer
                 writer.execute("COMMIT")
             except sqlite3.Error as error:
-                raise JournalError(f"cannot write the journal {self._path}: {error}") from error
+                raise JournalError(f"cannot write the journal {self._path}: {layout.told(error)}") from error

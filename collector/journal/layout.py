@@ -57,6 +57,16 @@ _FIRST_ENTRIES: Final = "entries"
 _MOVED_AT_ONCE: Final = 64
 
 
+WAY_OUT: Final = "`flowtrail journal salvage` takes what is whole into a new file"
+
+
+def told(error: Exception) -> str:
+    """What an error of SQLite says, and what helps where waiting does not."""
+    code = getattr(error, "sqlite_errorcode", 0)
+    # The lower byte is the kind (https://sqlite.org/rescode.html, "Extended Result Codes").
+    return f"{error}; {WAY_OUT}" if code & 0xFF == sqlite3.SQLITE_CORRUPT else str(error)
+
+
 class Damaged(JournalError):
     """The disk has changed what was written. Waiting does not help."""
 
@@ -139,8 +149,7 @@ def read_groups(connection: sqlite3.Connection, after: int) -> Generator[tuple[G
         group = Group(last, read_sizes(sizes))
         if zlib.crc32(body) != checksum:
             raise Damaged(
-                f"the requests {group.first} to {last} are not what was written: the disk has changed them;"
-                " `flowtrail journal salvage` takes what is whole into a new file"
+                f"the requests {group.first} to {last} are not what was written: the disk has changed them; {WAY_OUT}"
             )
         yield group, body
 

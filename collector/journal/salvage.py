@@ -116,12 +116,7 @@ def _both_ways(source: sqlite3.Connection, query: str) -> Iterator[tuple[Any, ..
 
 def _rows(source: sqlite3.Connection, query: str) -> Iterator[tuple[Any, ...]]:
     """Rows up to the first that cannot be read."""
-    rows = source.execute(query)
-    while True:
-        try:
-            row = next(rows, None)
-        except sqlite3.DatabaseError:
-            return  # what follows is lost to this query, and is counted by its key
-        if row is None:
-            return
-        yield row
+    try:
+        yield from source.execute(query)
+    except sqlite3.DatabaseError:
+        return  # what follows is lost to this query, and is counted by its key

@@ -69,7 +69,7 @@ class SqliteJournal:
                 with self._transaction() as (writer, state):
                     self._id = self._begin(writer, state)
             except (sqlite3.Error, JournalError) as error:
-                raise JournalError(f"cannot open the journal {path}: {error}") from error
+                raise JournalError(f"cannot open the journal {path}: {layout.told(error)}") from error
             opened.pop_all()
 
     @property
@@ -281,7 +281,7 @@ class SqliteJournal:
             try:
                 yield self._reader
             except sqlite3.Error as error:
-                raise JournalError(f"cannot read the journal: {error}") from error
+                raise JournalError(f"cannot read the journal: {layout.told(error)}") from error
 
     @contextmanager
     def _transaction(self) -> Iterator[tuple[sqlite3.Connection, State]]:
@@ -300,7 +300,7 @@ class SqliteJournal:
                         self._writer.execute("ROLLBACK")
                     raise
             except sqlite3.Error as error:
-                raise JournalError(f"cannot write the journal: {error}") from error
+                raise JournalError(f"cannot write the journal: {layout.told(error)}") from error
             with self._grown:
                 self._state = state
                 self._grown.notify_all()
