@@ -21,7 +21,9 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
-from .admission import Admission
+from .admission.setup import admission_of, api_tls_of, api_tokens_of, intake_tls_of, open_doors
+from .admission.tls import BadCertificate, TlsFiles, grpc_credentials, http_context
+from .admission.tokens import BadTokens
 from .api.answers import Health, ReaderHealth
 from .api.app import make_app
 from .exporters import otlp_http as exporting
@@ -94,6 +96,15 @@ def running(settings: Settings, break_off: Callable[[str], None]) -> Iterator[di
         except ValueError as error:
             raise StartError(f"--kafka-properties: {error}") from error
         try:
+            admission, api_tokens = admission_of(settings), api_tokens_of(settings)
+            intake_tls, api_tls = intake_tls_of(settings), api_tls_of(settings)
+            intake_options, api_options = _tls_options(intake_tls), _tls_options(api_tls)
+            credentials = grpc_credentials(intake_tls) if intake_tls is not None else None
+        except (BadTokens, BadCertificate) as error:
+            raise StartError(str(error)) from error
+        for sentence in open_doors(settings):
+            log.warning("%s", sentence)
+        try:
             parts.enter_context(Ownership(settings.data_dir))
             endpoints_file.unlink(missing_ok=True)
             store = open_store(settings.store_dsn, settings.database)
@@ -124,7 +135,6 @@ def running(settings: Settings, break_off: Callable[[str], None]) -> Iterator[di
 
         group_commit = GroupCommit(journal)
         parts.callback(group_commit.close)
-        admission = Admission(settings.max_body_bytes)
         intakes = [Intake(group_commit, admission, settings.other_signals) for _ in ("http", "grpc")]
         for intake in intakes:
             parts.callback(intake.close)
@@ -143,18 +153,20 @@ def running(settings: Settings, break_off: Callable[[str], None]) -> Iterator[di
                     settings.otlp_grpc_host,
                     settings.otlp_grpc_port,
                     lambda: break_off("otlp-grpc"),
+                    credentials=credentials,
                     grace_s=GRACE_S,
                 )
             )
         except OSError as error:
             raise StartError(f"{error}; --otlp-grpc-port takes another port") from error
-        parts.enter_context(serving(OtlpHttpReceiver(by_http), otlp_socket, "otlp-http", break_off))
-        parts.enter_context(serving(make_app(store, settings, health), api_socket, "api", break_off))
+        parts.enter_context(serving(OtlpHttpReceiver(by_http), otlp_socket, "otlp-http", break_off, **intake_options))
+        app = make_app(store, settings, health, tokens=api_tokens)
+        parts.enter_context(serving(app, api_socket, "api", break_off, **api_options))
 
         endpoints = {
-            "otlp_http": _url(*otlp_socket.getsockname()[:2]),
-            "otlp_grpc": _url(settings.otlp_grpc_host, grpc_port),
-            "api": _url(*api_socket.getsockname()[:2]),
+            "otlp_http": _url(*otlp_socket.getsockname()[:2], tls=intake_tls),
+            "otlp_grpc": _url(settings.otlp_grpc_host, grpc_port, tls=intake_tls),
+            "api": _url(*api_socket.getsockname()[:2], tls=api_tls),
             "pid": os.getpid(),
         }
         _write_atomically(endpoints_file, json.dumps(endpoints))
@@ -248,10 +260,19 @@ def _listen(host: str, port: int, option: str) -> socket.socket:
         ) from error
 
 
-def _url(host: str, port: int) -> str:
+def _tls_options(files: TlsFiles | None) -> dict[str, Any]:
+    """uvicorn's options for TLS; none without. Raises BadCertificate."""
+    if files is None:
+        return {}
+    context = http_context(files)
+    return {"ssl_context_factory": lambda *_: context}
+
+
+def _url(host: str, port: int, *, tls: TlsFiles | None) -> str:
+    scheme = "http" if tls is None else "https"
     if host in {"0.0.0.0", "::"}:
         host = "127.0.0.1"
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
 @contextmanager

@@ -124,6 +124,39 @@ class Settings(BaseSettings):
         "Empty: no topic counts as one.",
     )
 
+    # Who may come in, and how: docs/securing.md
+    intake_tokens_file: str = Field(
+        "",
+        description="File of the tokens that senders of spans show, one `name token` a line; read again when it "
+        "changes. Empty: no tokens are asked for.",
+    )
+    api_tokens_file: str = Field(
+        "",
+        description="File of the tokens that those who ask the API show, as `intake_tokens_file`; it may be the same. "
+        "Empty: no tokens are asked for.",
+    )
+    api_hosts: tuple[str, ...] = Field(
+        (),
+        description="Patterns (`*` and `?`, any case) of names by which the API may be asked, beside addresses and "
+        "names without a dot, as a JSON list. Empty: no others.",
+    )
+    tls_certificate_file: str = Field(
+        "",
+        description="PEM file of the certificate of both receivers and the API, with those that vouch for it; taken "
+        "up anew when it changes. Empty: no TLS.",
+    )
+    tls_key_file: str = Field("", description="PEM file of the certificate's key, without a password.")
+    tls_client_ca_file: str = Field(
+        "",
+        description="PEM file of the authority whose certificates senders show to the receivers. Empty: they are "
+        "asked for none.",
+    )
+    tls_client_certificates: Literal["required", "optional"] = Field(
+        "required",
+        description="Whether senders must show a certificate where `tls_client_ca_file` is set. `optional`: over "
+        "HTTP one that is shown must be good; over gRPC none is asked for.",
+    )
+
     @field_validator("export_url")
     @classmethod
     def _is_http_url(cls, url: str) -> str:
@@ -159,6 +192,10 @@ class Settings(BaseSettings):
     def _defaults_from_others(self) -> Self:
         if self.max_body_bytes > self.journal_max_bytes:
             raise ValueError("max_body_bytes must not be larger than journal_max_bytes: such a body would never fit")
+        if bool(self.tls_certificate_file) != bool(self.tls_key_file):
+            raise ValueError("tls_certificate_file and tls_key_file go together: one of them is empty")
+        if self.tls_client_ca_file and not self.tls_certificate_file:
+            raise ValueError("tls_client_ca_file needs tls_certificate_file: without TLS nobody shows a certificate")
         if not self.store_dsn:
             # The model is frozen for its users; here it is still being made.
             object.__setattr__(self, "store_dsn", f"chdb://{self.data_dir.absolute() / 'store'}")

@@ -4,11 +4,13 @@ with Client("http://127.0.0.1:8680") as flowtrail:
     print(flowtrail.why("4bf92f3577b34da6a3ce929d0e0e4736").sentence)
 """
 
+import os
 from types import TracebackType
 from typing import Any, Final, TypeVar
 from urllib.parse import quote
 
 import requests
+import requests.auth
 from pydantic import ValidationError
 
 from flowtrail.collector.api.answers import (
@@ -44,6 +46,7 @@ from flowtrail.collector.api.answers import (
 # Whoever asks needs the answers too: they are to be had from here.
 __all__ = [
     "DEFAULT_URL",
+    "TOKEN_VARIABLE",
     "Answer",
     "Attempt",
     "Client",
@@ -77,6 +80,7 @@ __all__ = [
 ]
 
 DEFAULT_URL: Final = "http://127.0.0.1:8680"
+TOKEN_VARIABLE: Final = "FLOWTRAIL_TOKEN"
 
 _A = TypeVar("_A", bound=Answer)
 
@@ -93,13 +97,30 @@ class NotFound(CollectorError):
     """There is no such flow, event, node or group, or its spans have not arrived (yet)."""
 
 
-class Client:
-    """Asks a collector. Methods raise `NotFound` or `CollectorError`; times are ms since the epoch."""
+class _Bearer(requests.auth.AuthBase):
+    """Shows a token. A header of the session's would give way to what a .netrc says of the host."""
 
-    def __init__(self, url: str = DEFAULT_URL, timeout_s: float = 15) -> None:
+    def __init__(self, token: str) -> None:
+        self._token = token
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.headers["Authorization"] = f"Bearer {self._token}"
+        return request
+
+
+class Client:
+    """Asks a collector. Methods raise `NotFound` or `CollectorError`; times are ms since the epoch.
+
+    `token` is for a collector that asks for one; None: what FLOWTRAIL_TOKEN says, if anything.
+    """
+
+    def __init__(self, url: str = DEFAULT_URL, timeout_s: float = 15, token: str | None = None) -> None:
         self.url = url.rstrip("/")
         self._timeout_s = timeout_s
         self._session = requests.Session()
+        token = os.environ.get(TOKEN_VARIABLE, "") if token is None else token
+        if token:
+            self._session.auth = _Bearer(token)
         self.last_answer = b""  # the body of the last good answer, byte for byte
 
     def graph(

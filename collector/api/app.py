@@ -18,6 +18,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from flowtrail.collector.admission.tokens import Tokens
 from flowtrail.collector.flows.lookup import Lookup
 from flowtrail.collector.flows.topics import TopicRoles
 from flowtrail.collector.graph.lookup import GraphLookup
@@ -26,6 +27,8 @@ from flowtrail.collector.store.connection import QUERY_TIMEOUT_S, Store, StoreEr
 from flowtrail.collector.store.queries import Queries
 
 from .answers import Answer, Health, Problem
+from .guard import Guard
+from .hosts import own_names
 from .openapi import describe
 from .parameters import BadParameter, read_all
 from .routes import PATHS, NotThere, Path, Question, Sources
@@ -42,8 +45,12 @@ def make_app(
     settings: Settings,
     health: Callable[[], Health],
     clock_s: Callable[[], float] = time.time,
+    tokens: Tokens | None = None,
 ) -> Starlette:
-    """Return the API over a store. `health` is asked for `/v1/health` and `/readyz`; it must be quick and not raise."""
+    """Return the API over a store. `health` is asked for `/v1/health` and `/readyz`; it must be quick and not raise.
+
+    Without `tokens` nobody needs one.
+    """
     queries = Queries(store)
     roles = TopicRoles(settings.dead_letter_topics, settings.retry_topics)
     sources = Sources(
@@ -78,7 +85,10 @@ def make_app(
             Route("/healthz", healthz),
             Route("/readyz", readyz),
         ],
-        middleware=[Middleware(GZipMiddleware, minimum_size=GZIP_FROM_BYTES)],
+        middleware=[
+            Middleware(Guard, own_names(settings.api_hosts), tokens),
+            Middleware(GZipMiddleware, minimum_size=GZIP_FROM_BYTES),
+        ],
         exception_handlers={HTTPException: _refused, Exception: _broke},
     )
 
