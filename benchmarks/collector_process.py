@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import psutil
 import requests
@@ -62,6 +62,14 @@ class CollectorProcess:
             **{f"FLOWTRAIL_{name.upper()}": value for name, value in options.items()},
         }
         self.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Kill it, where it still runs: whoever fails leaves none behind."""
+        if self.is_running():
+            self.kill()
 
     def start(self) -> None:
         """Start, and return when it is ready."""

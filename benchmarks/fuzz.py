@@ -10,7 +10,9 @@ folder; those that are mended belong to tests/data/fuzz, which every test run se
 
 import argparse
 import base64
+import contextlib
 import http.client
+import itertools
 import json
 import random
 import sys
@@ -162,28 +164,27 @@ def one_round(sender: Sender, number: int, examples: int) -> Finding | None:
 def run(seconds: float, first_seed: int = 1, examples: int = ROUND) -> Result:
     """Fuzz for this long, at least one round."""
     result = Result()
-    with tempfile.TemporaryDirectory() as folder:
-        collector = CollectorProcess(Path(folder), retention_days="0")
-        sender = Sender(collector)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        CollectorProcess(Path(folder), retention_days="0") as collector,
+        contextlib.closing(Sender(collector)) as sender,
+    ):
         began_s = time.monotonic()
-        number = first_seed
-        while True:
+        for number in itertools.count(first_seed):
             found = one_round(sender, number, examples)
             if found:
                 result.findings.append(found)
-            number += 1
             is_over = time.monotonic() - began_s >= seconds or len(result.findings) >= MOST_FINDINGS
             if is_over or not collector.is_running():
                 break
         result.seconds = round(time.monotonic() - began_s, 1)
-        sender.close()
+        result.answers, result.taken_spans = dict(sorted(sender.answers.items())), len(sender.taken)
         if not collector.is_running():
             result.findings.append(Finding("", "", f"the collector ended with status {collector.status}", ""))
             return result
         collector.wait_until_drained()
         collector.stop()
         result.findings += set_aside(Path(folder))
-        result.answers, result.taken_spans = dict(sorted(sender.answers.items())), len(sender.taken)
         result.missing = len(sender.taken - span_ids(Path(folder)))
     return result
 

@@ -130,13 +130,10 @@ def run(names: list[str], seconds: float, divisor: int = 1) -> tuple[list[Measur
     """Measure calm, then each attack, on one collector; and count what it stored."""
     with tempfile.TemporaryDirectory() as folder:
         log_file = Path(folder) / "log"
-        collector = CollectorProcess(Path(folder), log_file=log_file)
-        try:
+        with CollectorProcess(Path(folder), log_file=log_file) as collector:
             results = [measured(name, collector, log_file, seconds, divisor) for name in (CALM, *names)]
             collector.wait_until_drained()
-        finally:
-            if collector.is_running():
-                collector.stop()
+            collector.stop()
         found = stored(Path(folder))
     sent = sum(result.spans for result in results)
     return results, {"missing": sent - found.spans, "twice": found.rows - found.spans}

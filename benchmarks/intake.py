@@ -53,8 +53,10 @@ def load(url: str, seconds: float, spans: int, connections: int) -> dict[str, An
 
 def whole(spans: int, connections: int, seconds: float, rest_s: float) -> Figures:
     """Figures of a collector from OTLP/HTTP into the store."""
-    with tempfile.TemporaryDirectory() as folder:
-        collector = CollectorProcess(Path(folder), journal_max_bytes=JOURNAL_BYTES)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        CollectorProcess(Path(folder), journal_max_bytes=JOURNAL_BYTES) as collector,
+    ):
         start_cpu_s = collector.cpu_s()
         told = load(collector.traces_url, seconds, spans, connections)
         collector.wait_until_drained()
@@ -84,9 +86,11 @@ def whole(spans: int, connections: int, seconds: float, rest_s: float) -> Figure
 
 def staged(stage: str, spans: int, connections: int, seconds: float) -> Figures:
     """Figures of a collector that takes its way up to this stage."""
-    with tempfile.TemporaryDirectory() as folder:
-        module = ("benchmarks.staged_collector", stage)
-        collector = CollectorProcess(Path(folder), module, journal_max_bytes=JOURNAL_BYTES)
+    module = ("benchmarks.staged_collector", stage)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        CollectorProcess(Path(folder), module, journal_max_bytes=JOURNAL_BYTES) as collector,
+    ):
         start_cpu_s = collector.cpu_s()
         told = load(collector.traces_url, seconds, spans, connections)
         collector.wait_until_drained()

@@ -12,6 +12,9 @@ from benchmarks.durability import Result as Durability
 from benchmarks.export_outage import Result as ExportOutage
 from benchmarks.hostile import Measured as Attacked
 from benchmarks.hostile import problems as hostile_problems
+from benchmarks.intake_soak import Result as IntakeSoak
+from benchmarks.intake_soak import grown as intake_grown
+from benchmarks.intake_soak import problems as intake_soak_problems
 from benchmarks.tracer import Case, Measured, Outcome, cases, report, summary
 from benchmarks.tracer import problems as tracer_problems
 from benchmarks.tracer_defects import CONTROL, Answer, Answers, knows, probes
@@ -98,6 +101,48 @@ def test_kills_that_lose_or_double_something_are_not_exact() -> None:
     assert EXACT.is_right
     assert not replace(EXACT, slowest_start_s=5.0).is_right
     assert not replace(EXACT, missing=1).is_right
+
+
+INTAKE_SOAKED = IntakeSoak(
+    wanted_spans_s=1000,
+    spans_s=1000,
+    seconds=3600,
+    spans=3_600_000,
+    refused=0,
+    failed=0,
+    p99_ms=20,
+    cpu_s_per_million=8,
+    rss_mb=800,
+    peak_rss_mb=900,
+    grown_mb=2,
+    most_behind_requests=9,
+    journal_file_mb=40,
+    store_mb=140,
+    bytes_per_span=40,
+    grown_on_disk=1.1,
+    missing=0,
+)
+
+
+def test_a_soak_of_the_intake_that_grows_or_falls_behind_is_a_problem() -> None:
+    assert intake_soak_problems(INTAKE_SOAKED) == []
+    for wrong in (
+        {"missing": 1},
+        {"missing": -1},
+        {"failed": 1},
+        {"refused": 1},
+        {"spans_s": 900},
+        {"grown_mb": 129},
+        {"grown_on_disk": 1.4},
+        {"journal_file_mb": 1600},
+    ):
+        (_,) = intake_soak_problems(replace(INTAKE_SOAKED, **wrong))  # type: ignore[arg-type]  # one at a time
+    assert intake_soak_problems(replace(INTAKE_SOAKED, seconds=20, grown_on_disk=1.6)) == []
+
+
+def test_an_intake_grows_from_the_second_quarter_to_the_last() -> None:
+    assert intake_grown([9.0, 9.0, 1.0, 3.0, 7.0, 7.0, 4.0, 6.0]) == (2, 5)
+    assert intake_grown([1.0, 2.0]) == (1, 2)
 
 
 CALM = Attacked(
