@@ -1,4 +1,4 @@
-"""What every journal promises. A further implementation inherits `JournalContract` and says how it is opened."""
+"""What every journal promises. A further implementation inherits one of the contracts and says how it is opened."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -78,16 +78,6 @@ class JournalContract(ABC):
         journal.commit("a", (first.position,))  # backwards: nothing happens
         assert not journal.read("a", 10, MANY)
 
-    def test_what_all_readers_have_passed_is_gone_and_not_before(self, tmp_path: Path) -> None:
-        with closing(self.open(tmp_path, required=["a"], optional=["b"])) as journal:
-            [done] = journal.append([b"1234"])
-            journal.commit("a", (done.position,))
-            assert size(journal.depth()) == (1, 4)
-            assert size(journal.depth("a")) == (0, 0)
-            assert bodies_of(journal.read("b", 10, MANY)) == [b"1234"]
-            journal.commit("b", (done.position,))
-            assert size(journal.depth()) == (0, 0)
-
     def test_everything_is_there_after_a_new_start(self, tmp_path: Path) -> None:
         with closing(self.open(tmp_path)) as journal:
             first, second = journal.append([b"1", b"2"])
@@ -105,56 +95,10 @@ class JournalContract(ABC):
             [second] = journal.append([b"2"])
             assert second.position > first.position
 
-    def test_the_same_body_again_is_acknowledged_but_not_written(self, tmp_path: Path) -> None:
-        with closing(self.open(tmp_path)) as journal:
-            [first, again] = journal.append([b"1", b"1"])
-            assert again == Appended(first.position, is_duplicate=True)
-            journal.commit("a", (first.position,))
-        with closing(self.open(tmp_path)) as journal:
-            assert journal.append([b"1"]) == [again]
-            assert not journal.read("a", 10, MANY)
-
-    def test_a_full_journal_refuses_until_the_required_reader_moved(self, tmp_path: Path) -> None:
-        with closing(self.open(tmp_path, max_bytes=10)) as journal:
-            [first] = journal.append([b"12345678"])
-            with pytest.raises(JournalFull):
-                journal.append([b"abc"])
-            assert len(journal.read("a", 10, MANY)) == 1
-            assert journal.append([b"12345678"])[0].is_duplicate  # nothing to write, so nothing to refuse
-            journal.commit("a", (first.position,))
-            assert not journal.append([b"abc"])[0].is_duplicate
-
-    def test_a_full_journal_takes_all_of_an_append_or_nothing(self, tmp_path: Path) -> None:
-        with closing(self.open(tmp_path, max_bytes=10)) as journal:
-            with pytest.raises(JournalFull):
-                journal.append([b"1234", b"5678", b"90ab"])
-            assert size(journal.depth()) == (0, 0)
-            assert not journal.append([b"1234"])[0].is_duplicate
-
-    def test_an_optional_reader_is_not_waited_for_and_what_it_lost_is_counted(self, tmp_path: Path) -> None:
-        with closing(self.open(tmp_path, required=["a"], optional=["b"], max_bytes=10)) as journal:
-            for body in (b"1111", b"2222", b"3333", b"4444"):
-                [done] = journal.append([body])
-                journal.commit("a", (done.position,))
-            assert bodies_of(journal.read("b", 10, MANY)) == [b"3333", b"4444"]
-            assert journal.skipped("b") == 2
-            assert journal.skipped("a") == 0
-
-    def test_a_reader_that_is_named_no_more_holds_up_nothing(self, tmp_path: Path) -> None:
-        with closing(self.open(tmp_path, required=["a"], optional=["b"])) as journal:
-            [done] = journal.append([b"1"])
-            journal.commit("a", (done.position,))
-        with closing(self.open(tmp_path, required=["a"])) as journal:
-            assert size(journal.depth()) == (0, 0)
-            with pytest.raises(KeyError):
-                journal.read("b", 1, MANY)
-
-    def test_a_new_reader_begins_at_the_oldest_entry_that_is_left(self, tmp_path: Path) -> None:
-        with closing(self.open(tmp_path)) as journal:
-            [first, _] = journal.append([b"1", b"2"])
-            journal.commit("a", (first.position,))
-        with closing(self.open(tmp_path, optional=["b"])) as journal:
-            assert bodies_of(journal.read("b", 10, MANY)) == [b"2"]
+    def test_a_body_twice_in_one_append_is_written_once(self, journal: Journal) -> None:
+        [first, again] = journal.append([b"1", b"1"])
+        assert again == Appended(first.position, is_duplicate=True)
+        assert bodies_of(journal.read("a", 10, MANY)) == [b"1"]
 
     def test_a_reserved_batch_is_the_same_after_a_new_start_whatever_came_since(self, tmp_path: Path) -> None:
         with closing(self.open(tmp_path)) as journal:
@@ -200,3 +144,68 @@ class JournalContract(ABC):
             done = [results[0] for results in threads.map(lambda body: journal.append([body]), bodies)]
         assert len({result.position for result in done}) == len(bodies)
         assert sorted(bodies_of(journal.read("a", 1000, MANY))) == sorted(bodies)
+
+
+class OwnedJournalContract(JournalContract):
+    """What a journal promises besides that alone decides what stays: a topic leaves that to its broker."""
+
+    def test_what_all_readers_have_passed_is_gone_and_not_before(self, tmp_path: Path) -> None:
+        with closing(self.open(tmp_path, required=["a"], optional=["b"])) as journal:
+            [done] = journal.append([b"1234"])
+            journal.commit("a", (done.position,))
+            assert size(journal.depth()) == (1, 4)
+            assert size(journal.depth("a")) == (0, 0)
+            assert bodies_of(journal.read("b", 10, MANY)) == [b"1234"]
+            journal.commit("b", (done.position,))
+            assert size(journal.depth()) == (0, 0)
+
+    def test_a_full_journal_refuses_until_the_required_reader_moved(self, tmp_path: Path) -> None:
+        with closing(self.open(tmp_path, max_bytes=10)) as journal:
+            [first] = journal.append([b"12345678"])
+            with pytest.raises(JournalFull):
+                journal.append([b"abc"])
+            assert len(journal.read("a", 10, MANY)) == 1
+            assert journal.append([b"12345678"])[0].is_duplicate  # nothing to write, so nothing to refuse
+            journal.commit("a", (first.position,))
+            assert not journal.append([b"abc"])[0].is_duplicate
+
+    def test_a_full_journal_takes_all_of_an_append_or_nothing(self, tmp_path: Path) -> None:
+        with closing(self.open(tmp_path, max_bytes=10)) as journal:
+            with pytest.raises(JournalFull):
+                journal.append([b"1234", b"5678", b"90ab"])
+            assert size(journal.depth()) == (0, 0)
+            assert not journal.append([b"1234"])[0].is_duplicate
+
+    def test_an_optional_reader_is_not_waited_for_and_what_it_lost_is_counted(self, tmp_path: Path) -> None:
+        with closing(self.open(tmp_path, required=["a"], optional=["b"], max_bytes=10)) as journal:
+            for body in (b"1111", b"2222", b"3333", b"4444"):
+                [done] = journal.append([body])
+                journal.commit("a", (done.position,))
+            assert bodies_of(journal.read("b", 10, MANY)) == [b"3333", b"4444"]
+            assert journal.skipped("b") == 2
+            assert journal.skipped("a") == 0
+
+    def test_a_reader_that_is_named_no_more_holds_up_nothing(self, tmp_path: Path) -> None:
+        with closing(self.open(tmp_path, required=["a"], optional=["b"])) as journal:
+            [done] = journal.append([b"1"])
+            journal.commit("a", (done.position,))
+        with closing(self.open(tmp_path, required=["a"])) as journal:
+            assert size(journal.depth()) == (0, 0)
+            with pytest.raises(KeyError):
+                journal.read("b", 1, MANY)
+
+    def test_a_new_reader_begins_at_the_oldest_entry_that_is_left(self, tmp_path: Path) -> None:
+        with closing(self.open(tmp_path)) as journal:
+            [first, _] = journal.append([b"1", b"2"])
+            journal.commit("a", (first.position,))
+        with closing(self.open(tmp_path, optional=["b"])) as journal:
+            assert bodies_of(journal.read("b", 10, MANY)) == [b"2"]
+
+    def test_the_same_body_again_is_acknowledged_but_not_written(self, tmp_path: Path) -> None:
+        with closing(self.open(tmp_path)) as journal:
+            [first, again] = journal.append([b"1", b"1"])
+            assert again == Appended(first.position, is_duplicate=True)
+            journal.commit("a", (first.position,))
+        with closing(self.open(tmp_path)) as journal:
+            assert journal.append([b"1"]) == [again]
+            assert not journal.read("a", 10, MANY)

@@ -14,7 +14,7 @@ from flowtrail.collector.journal.contract import Appended, End, Journal, Journal
 from flowtrail.collector.journal.layout import ROW_BYTES
 from flowtrail.collector.journal.sqlite import SqliteJournal
 
-from .journal_contract import MANY, JournalContract, bodies_of, size
+from .journal_contract import MANY, OwnedJournalContract, bodies_of, size
 
 # What the first layout held: requests 7 to 9 wait, two of them reserved.
 FIRST_LAYOUT = """
@@ -34,7 +34,7 @@ INSERT INTO about VALUES ('theirs');
 """
 
 
-class TestSqliteJournal(JournalContract):
+class TestSqliteJournal(OwnedJournalContract):
     def open(
         self, place: Path, *, required: Sequence[str] = ("a",), optional: Sequence[str] = (), max_bytes: int = MANY
     ) -> Journal:
