@@ -118,10 +118,10 @@ class Inferred:
             work.spans = spans
             work.records = records
             work.outside = outside
-            work.inside_id = id(inside)
             work.thread = thread
             work.task = _task()
-            # Nobody has it yet: adding the key in place saves a copy for every record.
+            # Nobody has it yet: to change it in place saves a copy for every record.
+            inside.__class__ = _Inside
             dict.__setitem__(inside, _WORK, work)
             self._in_hand[id(work)] = spans
             attach(inside)
@@ -134,7 +134,7 @@ class Inferred:
             current = get_current()
             work: Any = current.get(_WORK)
             if work is not None:
-                if work.owner is self and work.inside_id == id(current):  # as nearly always
+                if work.owner is self and type(current) is _Inside:  # as nearly always
                     outside = work.outside
                     work.is_over = True
                     spans = self._in_hand.pop(id(work), None)
@@ -261,14 +261,19 @@ class _Stray(NamedTuple):
     task: "weakref.ref[asyncio.Task[Any]] | None"
 
 
+class _Inside(Context):
+    """The very context that was made for a work. What a program derives from it is a plain `Context`.
+
+    It is told by its type: the work cannot hold what holds it, and an id is soon another's.
+    """
+
+
 class _Work:
     """What a loop's body, or the code between two polls, has in hand. Only the contexts that know it hold it."""
 
-    # Set by `Inferred.begin`: a call less for every record. `inside_id` is the context that was made for it, not one
-    # that the program derived from that; by id, since it holds this object.
-    __slots__ = ("inside_id", "is_over", "outside", "owner", "records", "spans", "task", "thread")
+    # Set by `Inferred.begin`: a call less for every record.
+    __slots__ = ("is_over", "outside", "owner", "records", "spans", "task", "thread")
 
-    inside_id: int
     is_over: bool  # surely; when it is not, only the owner knows
     outside: Context
     owner: Inferred
@@ -394,7 +399,7 @@ def _leave_unfinished(spans: Sequence[Span]) -> None:
 def _put_back(current: Context) -> None:
     """Make the context of a work that is over give way to the one around it; what the program attached stays."""
     work = _work_of(current)
-    if work is not None and work.inside_id == id(current) and not work.owner.is_in_hand(work):
+    if work is not None and type(current) is _Inside and not work.owner.is_in_hand(work):
         attach(_without_ended(work.outside))
 
 
@@ -420,7 +425,7 @@ def _without_any(found: Context) -> Context:
 
 def _around(found: Context, work: _Work) -> Context:
     """The context around a work; what the program added to it since is kept."""
-    if work.inside_id == id(found):
+    if type(found) is _Inside:
         return work.outside
     kept = context.set_value(_WORK, _work_of(work.outside), found)
     if trace.get_current_span(found) in work.spans:

@@ -414,6 +414,18 @@ def test_a_context_that_the_program_attached_stays_attached(spans: Spans, consum
     assert [span.parent for span in spans.named(NAME)] == [None, None]
 
 
+def test_two_contexts_that_the_program_attached_and_holds_no_more_both_stay(spans: Spans, consumer: Consumer) -> None:
+    def loop() -> None:
+        consumer.next()
+        context.attach(baggage.set_baggage("tenant", "north"))
+        context.attach(baggage.set_baggage("user", "anna"))  # the work's own context is gone by now
+        consumer.inferred.end()
+        assert baggage.get_all() == {"tenant": "north", "user": "anna"}
+
+    in_thread(loop)
+    assert offsets(spans) == [(0, True)]
+
+
 def test_a_context_that_the_program_left_attached_makes_no_trace_without_end(spans: Spans, consumer: Consumer) -> None:
     def loop() -> None:
         for tenant in ("north", "south", "west"):
