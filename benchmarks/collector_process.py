@@ -153,7 +153,9 @@ class CollectorProcess:
 
 
 _COUNT: Final = """
-[(rows, spans)] = store.query(f"SELECT count(), uniqExact(trace_id, span_id) FROM {store.database}.spans")
+[(table,)] = store.query("SELECT max(name) FROM system.tables WHERE database = {database:String}"
+    " AND name IN ('spans', 'raw_spans') AND engine LIKE '%MergeTree'", {"database": store.database})
+[(rows, spans)] = store.query(f"SELECT count(), uniqExact(trace_id, span_id) FROM {store.database}.{table}")
 [(counted,)] = store.query(f"SELECT sum(messages) FROM {store.database}.edges")
 print(json.dumps([rows, spans, counted]))
 """

@@ -57,6 +57,8 @@ _PERMANENT_CODES: Final = {
     349,  # CANNOT_INSERT_NULL_IN_ORDINARY_COLUMN
     444,  # UNKNOWN_PROTOBUF_FORMAT: bytes that are no message
 }
+# A fault of the bytes that comes under the code of any bad argument, 36.
+_IN_THE_BYTES: Final = "Invalid protobuf data"
 
 
 class StoreError(Exception):
@@ -160,7 +162,7 @@ class Store:
             try:
                 client.raw_insert(table, insert_block=body, fmt="ProtobufSingle", settings=settings)
             except DatabaseError as error:
-                if error.code in _PERMANENT_CODES:
+                if error.code in _PERMANENT_CODES or _IN_THE_BYTES in str(error):
                     raise BadRequestBytes(str(error)) from error
                 raise StoreError(str(error)) from error
             except ClickHouseError as error:

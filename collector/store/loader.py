@@ -8,6 +8,9 @@ import logging
 import time
 from typing import Final
 
+from google.protobuf.message import DecodeError
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
 from flowtrail.collector.journal.contract import Journal
 from flowtrail.collector.journal.delivery import Delivery, Pace, Refused, Unavailable
 
@@ -41,7 +44,7 @@ class StoreDestination:
 
     def deliver(self, body: bytes, token: str) -> None:
         try:
-            self._store.load(body, token)
+            self._load(body, token)
         except BadRequestBytes as error:
             raise Refused(str(error)) from error
         except Exception as error:
@@ -53,6 +56,20 @@ class StoreDestination:
                 raise Refused(_told(error)) from error
             raise Unavailable(_told(error)) from error
 
+    def _load(self, body: bytes, token: str) -> None:
+        """Load a batch; if the store's parser refuses it, what protobuf's own parser makes of it.
+
+        The receivers' parser is the laxer one: a known field with another wire type is an unknown field to it, of two
+        values of a oneof it takes the last. Such bytes were acknowledged, and one of them refuses a whole batch.
+        """
+        try:
+            self._store.load(body, token)
+        except BadRequestBytes:
+            plain = _plain(body)
+            if plain == body:
+                raise
+            self._store.load(plain, token)  # nothing was written under this token
+
     def _takes_others(self) -> bool:
         try:
             # One resource without attributes and spans; a token of its own, or it would not be written.
@@ -61,6 +78,16 @@ class StoreDestination:
             # Why a load fails is told by the batch's own failure.
             return False
         return True
+
+
+def _plain(body: bytes) -> bytes:
+    """Return the same request with nothing in it that protobuf does not know; as it is when it is no request."""
+    try:
+        request = ExportTraceServiceRequest.FromString(body)
+    except DecodeError:
+        return body
+    request.DiscardUnknownFields()
+    return request.SerializeToString()
 
 
 def _told(error: Exception) -> str:

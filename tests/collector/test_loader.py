@@ -5,10 +5,11 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from flowtrail.collector.journal.delivery import Refused, Unavailable
 from flowtrail.collector.journal.sqlite import SqliteJournal
-from flowtrail.collector.store.connection import Store, StoreError
+from flowtrail.collector.store.connection import BadRequestBytes, Store, StoreError
 from flowtrail.collector.store.loader import ATTEMPTS, StoreDestination, loader
 
 from .otlp_bodies import body, send, span
@@ -91,3 +92,21 @@ def test_a_store_that_takes_nothing_is_waited_for_and_nothing_is_blamed(error: E
     for _ in range(3 * ATTEMPTS):
         with pytest.raises(Unavailable):
             destination.deliver(b"a batch", "1")
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        pytest.param(b"\x08\x02", id="a known field with another wire type"),
+        pytest.param(b"\x0a\x08\x0a\x06\x0a\x04\x12\x02\x08\x02", id="the same, deep inside"),
+        pytest.param(b"\x0a\x0b\x0a\x09\x0a\x07\x12\x05\x0a\x01a\x10\x01", id="two values of a oneof"),
+    ],
+)
+def test_what_protobuf_can_read_is_stored_although_the_store_is_stricter(odd: bytes, store: Store) -> None:
+    ExportTraceServiceRequest.FromString(odd)
+    with pytest.raises(BadRequestBytes):
+        store.load(odd, "alone")
+    batch = body(span()) + odd + body(span())
+    for _ in range(2):  # a crash before the commit
+        StoreDestination(store).deliver(batch, "batch")
+    assert store.query(f"SELECT count() FROM {store.database}.spans") == [(2,)]

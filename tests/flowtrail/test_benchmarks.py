@@ -136,7 +136,7 @@ def test_a_soak_of_the_intake_that_grows_or_falls_behind_is_a_problem() -> None:
         {"grown_on_disk": 1.4},
         {"journal_file_mb": 1600},
     ):
-        (_,) = intake_soak_problems(replace(INTAKE_SOAKED, **wrong))  # type: ignore[arg-type]  # one at a time
+        (_,) = intake_soak_problems(replace(INTAKE_SOAKED, **wrong))
     assert intake_soak_problems(replace(INTAKE_SOAKED, seconds=20, grown_on_disk=1.6)) == []
 
 
