@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import resource
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -21,10 +22,14 @@ GRACE_S: Final = 3
 # request is on its way costs the sender a failure, and one that keeps no retry its spans.
 KEEP_ALIVE_S: Final = 95
 
-# A request line and its headers, together. Nobody needs a tenth of it.
-MOST_HEAD_BYTES: Final = 64 * 1024
+# A request line and its headers, together.
+MOST_HEAD_BYTES: Final = 16 * 1024
 # Until they are whole, from the opening of a connection or their own first byte.
 HEAD_TIMEOUT_S: Final = 30.0
+
+# Open files that are asked for: many systems give a process 1024 until it asks, which a crowd of idle senders uses up.
+_WANTED_FILES: Final = 65_536
+_OTHER_FILES: Final = 4096
 
 _OFFERS: Final = frozenset({b"connection", b"upgrade", b"http2-settings"})
 _TOO_LARGE: Final = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
@@ -36,9 +41,18 @@ def serving(
 ) -> Iterator[None]:
     """Serve an application while the block runs. `ended` is called with `name`, on the server's thread, when the server
     ends before the block does. `options` are uvicorn's own."""
+    most_connections = _most_connections()
+
+    class Http(BoundedHttp):
+        """uvicorn makes these by itself, and hands on no option of ours."""
+
+        def __init__(self, *arguments: Any, **others: Any) -> None:
+            super().__init__(*arguments, **others)
+            self.most_connections = most_connections
+
     config = uvicorn.Config(
         app,
-        http=BoundedHttp,
+        http=Http,
         log_config=None,
         access_log=False,
         lifespan="off",
@@ -74,12 +88,22 @@ class BoundedHttp(HttpToolsProtocol):
     nothing is ever sent.
     """
 
+    most_connections = 10_000
     _timer: asyncio.TimerHandle | None = None
     _head_bytes = 0
     _is_in_head = True
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        if len(self.connections) > self.most_connections:
+            # One that has yet to send a request makes room, or one that rests; where all are busy, there is none.
+            silent: Any = next((other for other in self.connections if getattr(other, "_timer", None)), None)
+            silent = silent or next((other for other in self.connections if _rests(other)), self)
+            silent._disarm()  # nor is it chosen again before it is gone
+            silent._unset_keepalive_if_required()
+            silent.transport.abort()
+            if silent is self:
+                return
         self._timer = self.loop.call_later(HEAD_TIMEOUT_S, transport.abort)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -87,6 +111,14 @@ class BoundedHttp(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        if self._is_in_head and len(data) > MOST_HEAD_BYTES:
+            # No more is parsed than may be headers: each costs a call, however short it is.
+            self._receive(data[:MOST_HEAD_BYTES])
+            data = data[MOST_HEAD_BYTES:]
+        if not self.transport.is_closing():
+            self._receive(data)
+
+    def _receive(self, data: bytes) -> None:
         was_in_head = self._is_in_head
         self._unset_keepalive_if_required()
         try:
@@ -100,7 +132,7 @@ class BoundedHttp(HttpToolsProtocol):
             return
         if was_in_head:
             self._head_bytes += len(data)
-            if self._head_bytes > MOST_HEAD_BYTES:
+            if self._head_bytes >= MOST_HEAD_BYTES:
                 self.transport.write(_TOO_LARGE)
                 self.transport.close()
                 return
@@ -139,3 +171,23 @@ class BoundedHttp(HttpToolsProtocol):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+
+def _rests(connection: Any) -> bool:
+    """Whether a connection is kept for a next request."""
+    return getattr(connection, "timeout_keep_alive_task", None) is not None
+
+
+def _most_connections() -> int:
+    """Return how many connections a server may hold: as many as this process may open files, but for those that others
+    in it need (journal, store, the other servers). The soft limit is raised first, as far as the system lets it be."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _WANTED_FILES if hard == resource.RLIM_INFINITY else min(hard, _WANTED_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+            soft = wanted
+        except (ValueError, OSError) as error:  # macOS has a lower one that it does not tell
+            log.info("this process may open %d files: %s", soft, error)
+    files = _WANTED_FILES if soft == resource.RLIM_INFINITY else soft
+    return max(files // 4, files - _OTHER_FILES)

@@ -44,7 +44,7 @@ def default_text(field: FieldInfo) -> str:
 
 
 def _collect(**options: Any) -> None:
-    need("collector", ("chdb", "clickhouse_connect", "confluent_kafka", "starlette", "uvicorn"))
+    need("collector", ("chdb", "clickhouse_connect", "confluent_kafka", "grpc", "httptools", "starlette", "uvicorn"))
     try:
         settings = Settings(**{name: _value(name, given) for name, given in options.items() if given is not None})
     except ValidationError as error:

@@ -1,5 +1,7 @@
 """Whatever a connection sends or does not send, it costs little, and honest ones are served."""
 
+import resource
+import select
 import socket
 import threading
 from collections.abc import Iterator
@@ -106,15 +108,15 @@ def test_headers_without_an_end_are_refused(port: int, begin: bytes, piece: byte
 def test_a_sender_of_too_many_headers_is_told(port: int) -> None:
     with opened(port) as connection:
         connection.sendall(HEAD)
-        connection.sendall(b"x: y\r\n" * (MOST_HEAD_BYTES // 6))
+        connection.sendall(b"x: y\r\n" * (MOST_HEAD_BYTES // 6 + 1))
         assert told(connection).startswith(b"HTTP/1.1 431 ")
 
 
 def test_headers_within_the_bounds_and_bodies_beyond_them_are_served(port: int) -> None:
-    body = b"x" * (3 * MOST_HEAD_BYTES)
+    body = b"x" * (30 * MOST_HEAD_BYTES)
     with httpx.Client() as client:
         for _ in range(2):
-            response = client.post(f"http://127.0.0.1:{port}/", content=body, headers={"x": "y" * 30_000})
+            response = client.post(f"http://127.0.0.1:{port}/", content=body, headers={"x": "y" * 15_000})
             assert response.content == body
 
 
@@ -151,6 +153,60 @@ def test_a_sender_that_offers_http_2_is_served_over_http_1(port: int) -> None:
         for body in (b"first", b"again"):
             connection.sendall(HEAD + upgrade + b"content-length: 5\r\n\r\n" + body)
             assert answer(connection, body).startswith(b"HTTP/1.1 200 ")
+
+
+def test_where_there_is_no_more_room_a_silent_connection_makes_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_server, "_most_connections", lambda: 3)
+    with served() as port, opened(port) as busy:
+        busy.sendall(HEAD + b"content-length: 1\r\n\r\na")
+        answer(busy, b"a")
+        with opened(port) as one, opened(port) as other, opened(port) as last:
+            last.sendall(HEAD + b"content-length: 1\r\n\r\nb")
+            answer(last, b"b")
+            closed, _, _ = select.select([one, other], [], [], PATIENCE_S)
+            assert len(closed) == 1
+            assert told(closed[0]) == b""
+            busy.sendall(HEAD + b"content-length: 1\r\n\r\nc")
+            answer(busy, b"c")
+
+
+def test_where_there_is_no_silent_one_a_connection_that_rests_makes_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_server, "_most_connections", lambda: 1)
+    with served() as port, opened(port) as resting:
+        resting.sendall(HEAD + b"content-length: 1\r\n\r\na")
+        answer(resting, b"a")
+        with opened(port) as late:
+            assert told(resting) == b""
+            late.sendall(HEAD + b"content-length: 1\r\n\r\nb")
+            answer(late, b"b")
+
+
+def test_where_all_connections_are_busy_a_new_one_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_server, "_most_connections", lambda: 1)
+    with served() as port, opened(port) as busy:
+        busy.sendall(HEAD + b"expect: 100-continue\r\ncontent-length: 1\r\n\r\n")
+        answer(busy, b"100 Continue\r\n\r\n")
+        with opened(port) as late:
+            assert told(late) == b""
+        busy.sendall(b"a")
+        answer(busy, b"a")
+
+
+def test_a_server_leaves_files_for_the_journal_and_the_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[int, int]] = []
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (1024, 20_000))
+    monkeypatch.setattr(resource, "setrlimit", lambda _, limits: asked.append(limits))
+    assert http_server._most_connections() == 20_000 - 4096
+    assert asked == [(20_000, 20_000)]
+
+
+def test_a_system_that_lets_no_limit_be_raised_gets_fewer_connections(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise ValueError("current limit exceeds maximum limit")
+
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (1024, resource.RLIM_INFINITY))
+    monkeypatch.setattr(resource, "setrlimit", refuse)
+    assert http_server._most_connections() == 256
 
 
 @pytest.mark.parametrize("sent", [b"hello, world\r\n\r\n", b"CONNECT collector:80 HTTP/1.1\r\nhost: collector\r\n\r\n"])

@@ -20,7 +20,7 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceResponse
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from flowtrail.collector.admission import Admission, Admitted
+from flowtrail.collector.admission import Admission, Admitted, Refusal
 from flowtrail.collector.receivers.decompression import zstd
 from flowtrail.collector.receivers.otlp_http import OtlpHttpReceiver
 from flowtrail.collector.receivers.signals import OtherSignals
@@ -173,6 +173,36 @@ def test_bad_input_gets_the_right_code_and_body(collector: Collector, case: str)
     assert "retry-after" not in response.headers
     assert collector.intake.refused == {reason: 1}
     assert collector.bodies == []
+
+
+@pytest.mark.parametrize(
+    ("refusal", "headers"),
+    [
+        (Refusal(401, 16, "token", "who is there?"), {"www-authenticate": "Bearer"}),
+        (Refusal(413, 8, "too_large", "too large"), {"connection": "close"}),
+        (Refusal(429, 8, "rate", "slower", 7), {"retry-after": "7"}),
+        (Refusal(503, 14, "memory", "later", 1), {"retry-after": "1"}),
+    ],
+    ids=lambda value: value.reason if isinstance(value, Refusal) else "",
+)
+@pytest.mark.parametrize("asked", [PROTOBUF, JSON], ids=["protobuf", "json"])
+def test_a_refusal_keeps_its_status_and_says_when_to_come_back_only_where_that_helps(
+    collector: Collector,
+    monkeypatch: pytest.MonkeyPatch,
+    refusal: Refusal,
+    headers: dict[str, str],
+    asked: dict[str, str],
+) -> None:
+    def refuse(*_: object) -> Admitted:
+        raise refusal
+
+    monkeypatch.setattr(Admission, "admit", refuse)
+    response = collector.post(b"", asked)
+    assert response.status_code == refusal.status
+    assert status_of(response) == Status(code=refusal.code, message=refusal.message)
+    told = {name: value for name, value in response.headers.items() if not name.startswith("content-")}
+    assert told == headers
+    assert collector.intake.refused == {refusal.reason: 1}
 
 
 def test_a_sender_of_another_encoding_is_told_which_are_read(collector: Collector) -> None:
