@@ -21,7 +21,8 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
-from .admission.setup import admission_of, api_tls_of, api_tokens_of, intake_tls_of, open_doors
+from .admission import Admission
+from .admission.setup import BadRedaction, admission_of, api_tls_of, api_tokens_of, intake_tls_of, open_doors
 from .admission.tls import BadCertificate, TlsFiles, grpc_credentials, http_context
 from .admission.tokens import BadTokens
 from .api.answers import Health, ReaderHealth
@@ -100,7 +101,7 @@ def running(settings: Settings, break_off: Callable[[str], None]) -> Iterator[di
             intake_tls, api_tls = intake_tls_of(settings), api_tls_of(settings)
             intake_options, api_options = _tls_options(intake_tls), _tls_options(api_tls)
             credentials = grpc_credentials(intake_tls) if intake_tls is not None else None
-        except (BadTokens, BadCertificate) as error:
+        except (BadRedaction, BadTokens, BadCertificate) as error:
             raise StartError(str(error)) from error
         for sentence in open_doors(settings):
             log.warning("%s", sentence)
@@ -144,7 +145,7 @@ def running(settings: Settings, break_off: Callable[[str], None]) -> Iterator[di
             poller.start()
             parts.callback(poller.stop)
 
-        health = _Health(journal, store, intakes, deliveries, poller, settings)
+        health = _Health(journal, store, admission, intakes, deliveries, poller, settings)
         by_http, by_grpc = intakes
         try:
             grpc_port = parts.enter_context(
@@ -181,6 +182,7 @@ class _Health:
         self,
         journal: SqliteJournal,
         store: Store,
+        admission: Admission,
         intakes: list[Intake],
         deliveries: list[Delivery],
         poller: Poller | None,
@@ -188,6 +190,7 @@ class _Health:
     ) -> None:
         self._journal = journal
         self._store = store
+        self._admission = admission
         self._intakes = intakes
         self._deliveries = deliveries
         self._poller = poller
@@ -224,6 +227,7 @@ class _Health:
             duplicate_requests=sum(intake.duplicates for intake in self._intakes),
             rejected_requests=dict(sum((Counter(intake.refused) for intake in self._intakes), Counter())),
             dropped_items=dict(sum((Counter(intake.dropped) for intake in self._intakes), Counter())),
+            altered_items=dict(self._admission.altered),
             set_aside_requests=set_aside_requests,
             journal_bytes=depth.size_bytes,
             journal_requests=depth.requests,

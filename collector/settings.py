@@ -157,6 +157,30 @@ class Settings(BaseSettings):
         "HTTP one that is shown must be good; over gRPC none is asked for.",
     )
 
+    # What is kept of a request that comes in: docs/securing.md
+    redact: tuple[str, ...] = Field(
+        (),
+        description="Rules of what must not be kept, such as `drop key:http.request.header.*`, `hash key:enduser.id` "
+        "or `mask value:[0-9]{16}`, as a JSON list. Empty: all is kept.",
+    )
+    redact_secret_file: str = Field(
+        "", description="File of the secret that `hash` rules hash with. Empty: such rules are refused."
+    )
+    max_request_spans: int = Field(
+        0, ge=0, description="Most spans of a request; those after it are rejected for good. 0: no limit."
+    )
+    max_attributes: int = Field(
+        1000,
+        ge=0,
+        description="Most attributes of a span, link, event, scope or resource; those after it are dropped. "
+        "0: no limit.",
+    )
+    max_links: int = Field(10_000, ge=0, description="Most links of a span; those after it are dropped. 0: no limit.")
+    max_events: int = Field(1000, ge=0, description="Most events of a span; those after it are dropped. 0: no limit.")
+    max_value_bytes: int = Field(
+        64 * 1024, ge=0, description="Most bytes of a text in an attribute; the rest is cut off. 0: no limit."
+    )
+
     @field_validator("export_url")
     @classmethod
     def _is_http_url(cls, url: str) -> str:

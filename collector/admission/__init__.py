@@ -6,6 +6,8 @@
 answers.py     Peer, Admitted, Refusal: what goes in and comes out
 admission.py   the steps in their order
 tokens.py      who may send, by the tokens of a file
+redaction.py   what of a request must not be kept
+limits.py      how much a request may hold
 tls.py         certificates of every server, taken up anew when their files change
 """
 

@@ -1,5 +1,7 @@
 """The steps of admission: a body is unfolded, bounded and parsed once, before anything is written. Nothing waits."""
 
+import threading
+from collections import Counter
 from dataclasses import replace
 
 from google.protobuf.message import DecodeError
@@ -18,15 +20,31 @@ from .answers import (
     Refusal,
     too_large,
 )
+from .limits import Limits
+from .redaction import Redaction
 from .tokens import Tokens
 
 
 class Admission:
-    """Says what may come in. One for all receivers; safe to use from any thread."""
+    """Says what may come in. One for all receivers; safe to use from any thread.
 
-    def __init__(self, max_body_bytes: int, *, tokens: Tokens | None = None) -> None:
+    `altered` counts what was changed in requests that were taken: `redacted` values, and by kind what was over limits.
+    """
+
+    def __init__(
+        self,
+        max_body_bytes: int,
+        *,
+        tokens: Tokens | None = None,
+        redaction: Redaction | None = None,
+        limits: Limits | None = None,
+    ) -> None:
         self.max_body_bytes = max_body_bytes
+        self.altered: Counter[str] = Counter()
         self._tokens = tokens
+        self._redaction = redaction
+        self._limits = limits
+        self._lock = threading.Lock()
 
     def welcome(self, peer: Peer) -> Peer:
         """Return a sender with the name that its token gives it, empty where no tokens are asked for. Raises Refusal.
@@ -48,13 +66,33 @@ class Admission:
 
         `content_type` is PROTOBUF or JSON. Protobuf that nothing is to be changed in comes back as it came, unfolded.
         """
-        return Admitted(_parsed(self.unfold(data, content_encoding, peer), content_type))
+        body, request = _parsed(self.unfold(data, content_encoding, peer), content_type)
+        if not request.resource_spans:
+            return Admitted(b"")
+        altered = self._alter(body, request)
+        if not altered:
+            return Admitted(body)
+        with self._lock:
+            self.altered += altered
+        rejected = altered["spans"]
+        message = f"a request may hold {self._limits.spans} spans" if rejected and self._limits else ""
+        return Admitted(request.SerializeToString(), rejected, message)
 
     def unfold(self, data: bytes, content_encoding: str, peer: Peer) -> bytes:
         """Return the bytes of a body whatever signal it carries, once its sender may send it. Raises Refusal."""
         if peer.name is None:
             self.welcome(peer)
         return _unfolded(data, content_encoding, self.max_body_bytes)
+
+    def _alter(self, body: bytes, request: ExportTraceServiceRequest) -> Counter[str]:
+        """Change in a request what is not to be kept as it came; return what was changed, by kind."""
+        altered: Counter[str] = Counter()
+        # First: a value that was cut might no longer look like what is to be redacted.
+        if self._redaction is not None and self._redaction.touches(body):
+            altered["redacted"] = self._redaction.apply(request)
+        if self._limits is not None and self._limits.may_be_over(body):
+            altered += self._limits.apply(request)
+        return +altered
 
 
 def _unfolded(data: bytes, content_encoding: str, max_body_bytes: int) -> bytes:
@@ -73,7 +111,8 @@ def _unfolded(data: bytes, content_encoding: str, max_body_bytes: int) -> bytes:
     return data
 
 
-def _parsed(data: bytes, content_type: str) -> bytes:
+def _parsed(data: bytes, content_type: str) -> tuple[bytes, ExportTraceServiceRequest]:
+    """Return a request as protobuf bytes and parsed."""
     if content_type == JSON:
         try:
             request = to_message(data)
@@ -85,4 +124,4 @@ def _parsed(data: bytes, content_type: str) -> bytes:
             request = ExportTraceServiceRequest.FromString(data)
         except DecodeError as error:
             raise Refusal(400, INVALID_ARGUMENT, "malformed", "the body is not an OTLP traces request") from error
-    return data if request.resource_spans else b""
+    return data, request

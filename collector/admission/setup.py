@@ -2,17 +2,39 @@
 
 import ipaddress
 from pathlib import Path
+from typing import Final
 
 from flowtrail.collector.settings import Settings
 
 from .admission import Admission
+from .limits import Limits
+from .redaction import BadRule, Redaction, parse_rule
 from .tls import TlsFiles
 from .tokens import Tokens
 
+# Whoever guesses it finds the values that were hashed.
+SHORTEST_SECRET_BYTES: Final = 16
+
+
+class BadRedaction(Exception):
+    """A rule is none, or the secret for hashes cannot be read or is too short; the message says which."""
+
 
 def admission_of(settings: Settings) -> Admission:
-    """Return what both receivers ask. Raises BadTokens."""
-    return Admission(settings.max_body_bytes, tokens=_tokens(settings.intake_tokens_file))
+    """Return what both receivers ask. Raises BadTokens, or BadRedaction."""
+    limits = Limits(
+        spans=settings.max_request_spans,
+        attributes=settings.max_attributes,
+        links=settings.max_links,
+        events=settings.max_events,
+        value_bytes=settings.max_value_bytes,
+    )
+    return Admission(
+        settings.max_body_bytes,
+        tokens=_tokens(settings.intake_tokens_file),
+        redaction=_redaction(settings),
+        limits=limits,
+    )
 
 
 def api_tokens_of(settings: Settings) -> Tokens | None:
@@ -55,6 +77,31 @@ def open_doors(settings: Settings) -> list[str]:
         for what, host, asks, option in doors
         if not asks and not _is_loopback(host)
     ]
+
+
+def _redaction(settings: Settings) -> Redaction | None:
+    if not settings.redact:
+        return None
+    try:
+        rules = [parse_rule(text) for text in settings.redact]
+    except BadRule as error:
+        raise BadRedaction(f"--redact: {error}") from error
+    if not settings.redact_secret_file and any(rule.action == "hash" for rule in rules):
+        raise BadRedaction("--redact has a rule to hash, which needs --redact-secret-file")
+    return Redaction(rules, _secret(settings.redact_secret_file))
+
+
+def _secret(file: str) -> bytes:
+    """Return what stands in a file, without blanks around it; empty without a file. Raises BadRedaction."""
+    try:
+        secret = Path(file).read_bytes().strip() if file else b""
+    except OSError as error:
+        raise BadRedaction(f"the secret in {file} cannot be read: {error}") from error
+    if file and len(secret) < SHORTEST_SECRET_BYTES:
+        raise BadRedaction(
+            f"the secret in {file} is shorter than {SHORTEST_SECRET_BYTES} bytes: hashes could be guessed at"
+        )
+    return secret
 
 
 def _tokens(file: str) -> Tokens | None:

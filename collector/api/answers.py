@@ -405,6 +405,9 @@ class Health(Answer):
     dropped_items: dict[str, int] = Field(
         {}, description="metrics' data points and log records that came and were not kept, by signal"
     )
+    altered_items: dict[str, int] = Field(
+        {}, description="what was redacted, or over a limit, in requests that were taken, by kind"
+    )
     set_aside_requests: int = Field(description="accepted bodies that the store could not take; kept in the journal")
     journal_bytes: int
     journal_requests: int
