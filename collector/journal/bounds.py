@@ -69,11 +69,12 @@ class Bounds:
         late = min((state.cursors[name] for name in self.optional), default=state.last)
         if not self.max_age_ms or late >= state.last:
             return
-        [until] = writer.execute(
-            "SELECT min(last - requests) FROM groups INDEXED BY extents WHERE last > ? AND time_ms >= ?",
+        young = writer.execute(
+            "SELECT last - requests FROM groups INDEXED BY extents WHERE last > ? AND time_ms >= ?"
+            " ORDER BY last LIMIT 1",
             (late, now_ms - self.max_age_ms),
         ).fetchone()
-        self._skip(writer, state, state.last if until is None else until, "requests get too old")
+        self._skip(writer, state, state.last if young is None else young[0], "requests get too old")
 
     def move(self, writer: sqlite3.Connection, state: State, reader: str, position: int) -> None:
         """Take account of a reader's cursor that moves forward, and remove what need not stay."""

@@ -254,9 +254,12 @@ class SqliteJournal:
         with self._transaction() as (writer, state):
             asked = writer.execute("SELECT position FROM rewinds WHERE reader = ?", (reader,)).fetchone()
             writer.execute("DELETE FROM rewinds WHERE reader = ?", (reader,))
-            cursor, _ = _place(writer, reader)
+            cursor, reserved = _place(writer, reader)
             if asked is None or asked[0] >= cursor:
                 return
+            if reserved is not None:
+                # It may be in the store already, in part: it has to come again as it is.
+                writer.execute("INSERT OR IGNORE INTO batches VALUES (?, ?)", (reader, reserved))
             before = layout.rewound_to(writer, reader, asked[0])
             writer.execute("UPDATE readers SET cursor = ?, reserved = NULL WHERE name = ?", (before, reader))
             log.info("%s: reads again what lies after position %d, as it was asked to", reader, before)
@@ -268,8 +271,10 @@ class SqliteJournal:
             return
         with self._reading() as connection:
             cursor, _ = _place(connection, reader)
-            oldest_ms = layout.extent(connection, cursor, layout.LAST_POSITION)[2]
-        if oldest_ms is not None and oldest_ms < self._now_ms() - self._bounds.max_age_ms:
+            next_up = connection.execute(
+                "SELECT time_ms FROM groups INDEXED BY extents WHERE last > ? ORDER BY last LIMIT 1", (cursor,)
+            ).fetchone()
+        if next_up is not None and next_up[0] < self._now_ms() - self._bounds.max_age_ms:
             with self._transaction() as (writer, state):
                 self._bounds.skip_aged(writer, state, self._now_ms())
 

@@ -73,6 +73,22 @@ def test_a_reader_that_reserves_gets_the_same_batches_again_under_the_same_token
     assert destination.batches == [*first, *first[2:]]
 
 
+def test_a_batch_that_broke_before_a_rewind_comes_again_as_it_was_after_it(
+    journal: SqliteJournal, file: JournalFile
+) -> None:
+    destination = Destination()
+    journal.append([b"%d," % n for n in range(2)])
+    run(journal, destination)
+    journal.append([b"%d," % n for n in range(2, 4)])
+    broken = journal.read("store", 9, MANY)
+    journal.reserve("store", broken.end)
+    journal.append([b"%d," % n for n in range(4, 7)])
+    file.ask_to_rewind("store", 0)
+    run(journal, destination, most=100)
+    assert [body for _, body in destination.batches] == [b"0,1,", b"0,1,", b"2,3,", b"4,5,6,"]
+    assert destination.batches[2][0] == broken.token
+
+
 def test_a_rewind_into_the_midst_of_a_batch_begins_where_the_batch_does(
     journal: SqliteJournal, file: JournalFile
 ) -> None:
