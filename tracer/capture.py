@@ -72,8 +72,10 @@ def redacted(name: str, text: str, configuration: Configuration) -> str | None:
         return text
     try:
         seen: object = configuration.redact(name, text)
-        if seen is None or isinstance(seen, str):
+        if seen is None or (isinstance(seen, str) and _is_unicode(seen)):
             return seen
+        if isinstance(seen, str):
+            raise ValueError("redact returned half a surrogate pair, which cannot be written in UTF-8")
         raise TypeError(f"redact returns a text or None, not {type(seen).__qualname__}")
     except Exception as error:
         COUNTS.fail("redact", "redact", error)
@@ -93,7 +95,10 @@ def key_text(key: object) -> str | None:
         case bool():
             return None
         case Integral() | UUID():
-            return str(key)
+            try:
+                return str(key)
+            except ValueError:  # of more digits than Python writes
+                return None
         case _:
             return None
 

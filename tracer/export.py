@@ -19,7 +19,7 @@ from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from .counts import NOT_EXPORTED, SHUT_DOWN, Counts
-from .fast_path.deferred_span import weigh
+from .fast_path.deferred_span import at_least, weigh
 from .fast_path.drain import Drain
 from .fast_path.otlp_template import encode_noted, template_of
 from .fast_path.sdk_span import Noted, readable
@@ -115,7 +115,8 @@ class CountingProcessor(SpanProcessor):
         self._hush.remove()
 
     def _export(self, batch: list[ReadableSpan | Noted]) -> None:
-        self._counts.note(len(batch))
+        certain = at_least(batch)
+        self._counts.note(certain)
         ready: list[ReadableSpan] = []
         encoded: list[bytes] = []
         is_template = self._export_template is not None
@@ -134,8 +135,7 @@ class CountingProcessor(SpanProcessor):
                 self._counts.fail("flowtrail", "describe", error)
                 failed += 1
         spans = len(ready) + len(encoded)
-        # A poll is one thing in the queue, and may be several spans, or none that is sampled.
-        self._counts.note(spans + failed - len(batch))
+        self._counts.note(spans + failed - certain)
         self._counts.drop(failed, NOT_EXPORTED)
         if not spans:
             return

@@ -4,6 +4,7 @@ Only this file starts and ends spans, and it makes them from plain records: on t
 (`fast_path`), else as the SDK's own, at once.
 """
 
+import threading
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
@@ -48,21 +49,29 @@ class Tracing:
     """Makes the spans. Before a provider is set it makes none, and none is lost by calling early."""
 
     def __init__(self, provider: TracerProvider | None = None) -> None:
+        # Held while it is planned how spans are made, and while that is forgotten: never for long, and nobody who sends
+        # waits for it.
+        self._planning = threading.Lock()
+        self._is_resting = False
         self._deferring: Deferring | None = None
         self._planned_provider: Any = None
-        self.rest()
+        self._forget()
         self.use(provider)
 
     def use(self, provider: TracerProvider | None) -> None:
         """Make spans by this provider from now on; None: by the global one, whenever that is set."""
-        if not self._is_planned_for(provider):
-            self.rest()
         try:
-            self._tracer: Tracer = trace.get_tracer(SCOPE, tracer_provider=provider)
+            tracer = trace.get_tracer(SCOPE, tracer_provider=provider)
         except Exception as error:  # OTEL_PYTHON_TRACER_PROVIDER names one that is not there: `set_up` may make one
             COUNTS.fail("opentelemetry", "get_tracer", error)
-            self._tracer = trace.NoOpTracer()
-        self._provider = provider
+            tracer = trace.NoOpTracer()
+        with self._planning:
+            before = None if self._is_planned_for(provider) else self._forget()
+            self._tracer: Tracer = tracer
+            self._provider = provider
+            self._is_resting = False
+        if before is not None:
+            before.leave()
 
     def provider(self) -> TracerProvider | None:
         """The provider in use; None where there is none that could be used."""
@@ -73,12 +82,19 @@ class Tracing:
             return None
 
     def rest(self) -> None:
-        """Leave nothing of ours in the provider, until the next span."""
-        deferring, self._deferring = self._deferring, None
+        """Leave nothing of ours in the provider, until `use`: spans are the SDK's, made at once."""
+        with self._planning:
+            self._is_resting = True
+            before = self._forget()
+        if before is not None:
+            before.leave()
+
+    def _forget(self) -> "Deferring | None":
+        """Forget the plan, and return it: its `leave` may wait."""
+        before, self._deferring = self._deferring, None
         self._planned_for: Any = None
         self._processors: Any = None
-        if deferring is not None:
-            deferring.leave()
+        return before
 
     def _is_planned_for(self, provider: TracerProvider | None) -> bool:
         """Whether the fast path is open to this provider already: what is under way there then stays so."""
@@ -118,7 +134,7 @@ class Tracing:
             sending.is_tombstone = value is None
             sending.partition = partition
             sending.outcome = None
-            sending.captured = given if now.capture_headers else None
+            sending.captured = tuple(given) if given and now.capture_headers else None
             return
         found = headers.read(given).context
         there = trace.get_current_span(found).get_span_context()
@@ -341,19 +357,40 @@ class Tracing:
         return self._plan()
 
     def _plan(self) -> "Deferring | None":
-        provider = self._provider or trace.get_tracer_provider()
-        multiple: Any = getattr(provider, "_active_span_processor", None)
-        if not hasattr(multiple, "_span_processors"):
-            return None  # not the SDK's, or not set yet
-        from .fast_path import deferring  # late: it imports the SDK, which a program with another provider may not need
+        # Another thread that plans, or rests, is not waited for: this one span is made at once.
+        if self._is_resting or not self._planning.acquire(blocking=False):
+            return None
+        before = None
+        try:
+            provider = self._provider or trace.get_tracer_provider()
+            multiple: Any = getattr(provider, "_active_span_processor", None)
+            processors = getattr(multiple, "_span_processors", None)
+            if self._is_resting or processors is None:
+                return None  # or not the SDK's, or not set yet
+            planned = self._planned(provider)
+            before = self._forget()
+            if before is not None and planned is not None and planned.put == before.put:
+                before = None
+            self._deferring, self._planned_provider, self._processors = planned, provider, multiple
+            self._planned_for = processors if planned is None else planned.processors
+            return planned
+        finally:
+            self._planning.release()
+            if before is not None:
+                before.leave()
 
-        tracer = provider.get_tracer(SCOPE)
-        planned = deferring.plan(tracer, provider) if CONFIGURATION.now.fast_path else None
-        before, self._deferring = self._deferring, planned
-        if before is not None and (planned is None or planned.put is not before.put):
-            before.leave()
-        self._planned_provider, self._processors, self._planned_for = provider, multiple, multiple._span_processors
-        return planned
+    def _planned(self, provider: Any) -> "Deferring | None":
+        """The fast path to a provider; None where it is not to be taken, or the SDK is not as it is known here."""
+        if not CONFIGURATION.now.fast_path:
+            return None
+        try:
+            # Late: it imports the SDK, which a program with another provider may not need.
+            from .fast_path import deferring
+
+            return deferring.plan(provider.get_tracer(SCOPE), provider)
+        except Exception as error:
+            COUNTS.fail("opentelemetry", "plan", error)
+            return None
 
     def _start(
         self,

@@ -69,8 +69,8 @@ class Sending:
     )  # fmt: skip
 
     # A send has neither when it went well.
-    links: Sequence[Link] = ()
-    events: Sequence[SpanEvent] = ()
+    own_links: Sequence[Link] = ()
+    own_events: Sequence[SpanEvent] = ()
 
     if TYPE_CHECKING:
         topic: str

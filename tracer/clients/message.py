@@ -66,8 +66,8 @@ def read_record_of(message: Any, client: Client) -> Received:
     """The same for a message that is known to be a record, but for the delivery attempt. It is at every record."""
     key, value, headers = message.key(), message.value(), message.headers()
     kind, timestamp_ms = message.timestamp()
-    if type(headers) is not list:
-        headers = _pairs(headers)
+    # Not the list itself: the message hands that out each time, and the program may add to it.
+    headers = tuple(headers) if type(headers) is list else _pairs(headers)
     has_schema = (type(value) is bytes and value[:1] in _MAGIC) or (type(key) is bytes and key[:1] in _MAGIC)
     for header in headers:
         if header[0] in _SCHEMA_HEADERS:
@@ -91,6 +91,6 @@ def read_record_of(message: Any, client: Client) -> Received:
     )
 
 
-def _pairs(headers: Any) -> list[Header]:
+def _pairs(headers: Any) -> tuple[Header, ...]:
     """Headers of a message that the program made itself may be a mapping; of any other none."""
-    return list(headers.items()) if isinstance(headers, dict) else []
+    return tuple(headers.items()) if isinstance(headers, dict) else ()

@@ -16,6 +16,7 @@ from opentelemetry.trace import Link, SpanContext, Status, StatusCode
 
 from flowtrail.tracer import attributes as names
 from flowtrail.tracer import spans
+from flowtrail.tracer.counts import COUNTS
 from flowtrail.tracer.record import Client, Polled, Received
 from flowtrail.tracer.shapes import Shape, shape_of
 from flowtrail.tracer.under_way import SpanEvent
@@ -26,6 +27,14 @@ if TYPE_CHECKING:
     from .deferring import Deferring
 
 
+class _Beginning(threading.local):
+    """The spans that this thread is about to make the SDK's own."""
+
+    def __init__(self) -> None:
+        self.spans: list[DeferredSpan] = []
+
+
+_beginning = _Beginning()
 _NOTHING: Final = MappingProxyType[str, Any]({})
 _touching = threading.RLock()
 
@@ -49,13 +58,13 @@ else:
 class DeferredSpan(_Span):
     """A span as ids and times.
 
-    `parent` is valid or None; `end_ns` is None until it ends. `own` (attributes beside the shape's), `links` and
-    `events` (name, attributes, ns since the epoch) stand once `describe` was called.
+    `parent` is valid or None; `end_ns` is None until it ends. `own` (attributes beside the shape's), `own_links` and
+    `own_events` (name, attributes, ns since the epoch) stand once `describe` was called.
     """
 
     __slots__ = (
-        "_context", "_touched", "deferring", "end_ns", "events", "links", "own", "parent", "shape", "span_id",
-        "start_ns", "trace_flags", "trace_id",
+        "__weakref__", "_context", "_touched", "deferring", "end_ns", "own", "own_events", "own_links", "parent",
+        "shape", "span_id", "start_ns", "trace_flags", "trace_id",
     )  # fmt: skip
 
     def __init__(
@@ -77,8 +86,8 @@ class DeferredSpan(_Span):
         self.start_ns = start_ns
         self.end_ns: int | None = None
         self.own: Mapping[str, Any] = _NOTHING
-        self.links: Sequence[Link] = ()
-        self.events: Sequence[SpanEvent] = ()
+        self.own_links: Sequence[Link] = ()
+        self.own_events: Sequence[SpanEvent] = ()
         self._context: SpanContext | None = None
         self._touched: trace.Span | None = None
 
@@ -87,7 +96,7 @@ class DeferredSpan(_Span):
         def __getattr__(self, name: str) -> Any: ...  # what the SDK's span has beside the API, see `_of_sdk`
 
     def describe(self) -> None:
-        """Set `own`, `links` and `events` from the facts."""
+        """Set `own`, `own_links` and `own_events` from the facts."""
 
     def described(self) -> "Sequence[DeferredSpan]":
         """Return what is to be exported: this span, described, and those that take what is too much for one."""
@@ -121,11 +130,16 @@ class DeferredSpan(_Span):
         return self.end_ns is None if self._touched is None else self._touched.is_recording()
 
     def end(self, end_time: int | None = None) -> None:
-        if self._touched is not None:
-            self._touched.end(end_time)
-        elif self.end_ns is None:
-            self.end_ns = time.time_ns() if end_time is None else end_time
+        if self._touched is None:
+            if self.end_ns is not None:
+                return
+            self.end_ns = end_time = time.time_ns() if end_time is None else end_time
+        # Asked after: another thread may touch it meanwhile, and looks at the end after it did.
+        touched = self._touched
+        if touched is None:
             self.deferring.put(self)
+        else:
+            touched.end(end_time)
 
     def set_attributes(self, attributes: Mapping[str, Any]) -> None:
         self._touch().set_attributes(attributes)
@@ -156,17 +170,32 @@ class DeferredSpan(_Span):
 
     def _touch(self) -> trace.Span:
         """Return the SDK's own span of the same ids, which this one is from now on; an ended one takes nothing more."""
-        with _touching:
-            if self._touched is not None:
-                return self._touched
-            if self.end_ns is not None:
-                return trace.NonRecordingSpan(self.get_span_context())
-            self._touched = self._begin()
-            return self._touched
+        if self._touched is None and self.end_ns is None and self not in _beginning.spans:
+            # Not under the lock: the program's `redact` runs here, and whatever that waits for, or logs. Where the log
+            # becomes events of this very span, those are lost.
+            _beginning.spans.append(self)
+            try:
+                begun_spans = self._begin()
+            finally:
+                _beginning.spans.remove(self)
+            with _touching:
+                if self._touched is None:
+                    self._publish(begun_spans)
+                    if self.end_ns is not None:  # by another thread, which did not see this one
+                        self._touched = None
+        return self._touched or trace.NonRecordingSpan(self.get_span_context())
 
-    def _begin(self) -> trace.Span:
-        self.describe()
-        return begun(self, self.deferring)
+    def _publish(self, begun_spans: Sequence[trace.Span]) -> None:
+        self._touched = begun_spans[0]
+
+    def _begin(self) -> Sequence[trace.Span]:
+        """Begin the SDK's own spans in place of this one; of what cannot be described, ids and times alone."""
+        try:
+            described = self.described()
+        except Exception as error:
+            COUNTS.fail("flowtrail", "describe", error)
+            described = (self,)
+        return [begun(each, self.deferring) for each in described]
 
 
 trace.Span.register(DeferredSpan)
@@ -203,11 +232,13 @@ class DeferredProcess(DeferredSpan):
         _others: list[trace.Span]
 
     def end(self, end_time: int | None = None) -> None:
-        touched = self._touched
+        if self._touched is None:
+            if self.end_ns is not None:
+                return
+            self.end_ns = end_time = time.time_ns() if end_time is None else end_time
+        touched = self._touched  # as in the span's own `end`
         if touched is None:
-            if self.end_ns is None:
-                self.end_ns = time.time_ns() if end_time is None else end_time
-                self.deferring.put(self, len(self.records))
+            self.deferring.put(self, len(self.records))
             return
         if touched.is_recording():
             end_time = time.time_ns() if end_time is None else end_time
@@ -219,11 +250,9 @@ class DeferredProcess(DeferredSpan):
                 other.end(end_time)
         touched.end(end_time)
 
-    def _begin(self) -> trace.Span:
+    def _publish(self, begun_spans: Sequence[trace.Span]) -> None:
         """A batch of more records than a span takes links is several spans here, too; they end with this one."""
-        first, *others = self.described()
-        self._others = [begun(other, self.deferring) for other in others]
-        return begun(first, self.deferring)
+        self._touched, *self._others = begun_spans
 
     def describe(self) -> None:
         self.described()
@@ -233,14 +262,14 @@ class DeferredProcess(DeferredSpan):
         if len(self.records) == 1:
             links = spans.link(self.records[0], with_attributes=self.is_batch)
             if len(links) <= self.deferring.most_links:
-                self.links = links
+                self.own_links = links
                 self.own = spans.consumed_attributes(self.records, count=1 if self.is_batch else None) | self.also
                 return (self,)
         portions = list(spans.portions(self.records, self.deferring.most_links, with_attributes=self.is_batch))
         found = []
         for span, (portion, links) in zip(self.parts([records for records, _ in portions]), portions, strict=True):
             if span is not None:
-                span.links = links
+                span.own_links = links
                 span.own = spans.consumed_attributes(portion, count=len(portion) if self.is_batch else None) | self.also
                 found.append(span)
         return found
@@ -275,7 +304,7 @@ class PollNote:
             span = self.start(records)
             if span is not None:
                 span.own = spans.consumed_attributes(records, count=len(records))
-                span.links = links
+                span.own_links = links
                 found.append(span)
         return found
 
@@ -287,7 +316,7 @@ class PollNote:
         if not isinstance(span, DeferredSpan):
             return None
         if self._events and records[0] is self.records[0]:
-            span.events = [tuple(event) for event in self._events]  # type: ignore[misc]  # as many as fields
+            span.own_events = [tuple(event) for event in self._events]  # type: ignore[misc]  # as many as fields
         span.end_ns = self._ended_ns
         return span
 
@@ -312,7 +341,7 @@ class BegunPollNote(PollNote):
         if not isinstance(first, DeferredSpan):
             return None
         first.shape = shape_of(names.POLL, self._client, spans.one_topic([record.topic for record in records]))
-        first.events = [tuple(event) for event in self._events]  # type: ignore[misc]  # as many as fields
+        first.own_events = [tuple(event) for event in self._events]  # type: ignore[misc]  # as many as fields
         first.end_ns = self._ended_ns
         return first
 
@@ -322,3 +351,8 @@ def weigh(noted: object) -> int:
     if isinstance(noted, PollNote):
         return len(noted.records)
     return len(noted.records) if isinstance(noted, DeferredProcess) else 0
+
+
+def at_least(batch: Sequence[object]) -> int:
+    """How many spans these surely are: a poll is one thing in the queue, and may be many, or none that is sampled."""
+    return sum(not isinstance(each, PollNote) for each in batch)

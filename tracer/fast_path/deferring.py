@@ -81,36 +81,45 @@ def plan(tracer: Tracer | Any, provider: Any) -> "Deferring | None":
     # The SDK counts its own spans when it is told to; it would not see these.
     if os.environ.get("OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED", "").strip().lower() == "true":
         return None
-    return Deferring(tracer, provider, multiple, decide)
+    if len(processors) == len(multiple._span_processors) == 1 and isinstance(processors[0], CountingProcessor):
+        return Deferring(tracer, provider, decide, processors[0], (processors[0],))
+    found = HandOver.of(multiple, processors)
+    return None if found is None else Deferring(tracer, provider, decide, *found)
 
 
 class Deferring:
-    """The fast path to one provider. Its methods return None, or False, for what is to be done the ordinary way."""
+    """The fast path to one provider. Its methods return None, or False, for what is to be done the ordinary way.
+
+    It goes through `queue`, and is open as long as the provider's processors are `processors`.
+    """
 
     def __init__(
-        self, tracer: Tracer, provider: TracerProvider, multiple: SynchronousMultiSpanProcessor, decide: Decide
+        self,
+        tracer: Tracer,
+        provider: TracerProvider,
+        decide: Decide,
+        queue: CountingProcessor | HandOver,
+        processors: tuple[SpanProcessor, ...],
     ) -> None:
         self.tracer = tracer
+        self.processors = processors
         self._provider = provider
-        self._multiple = multiple
         self._decide = decide
         ids = provider.id_generator
         self._trace_id, self._span_id = ids.generate_trace_id, ids.generate_span_id
         # The SDK's own generator is this function; it draws again where that gives zero.
         self._bits = random.getrandbits if type(ids) is RandomIdGenerator else _no_bits
-        self._samples_all_roots = decide(1, None) and decide((1 << 128) - 1, None)
+        of_roots = decide(1, None), decide((1 << 128) - 1, None)  # the first that a ratio would take, and the last
+        self._samples_all_roots, self._samples_no_roots = all(of_roots), not any(of_roots)
         is_random = getattr(ids, "is_trace_id_random", None)  # older SDKs know no such flag
         self._root_flags = _RANDOM if is_random is not None and is_random() else 0
         self.scope: InstrumentationScope = tracer._instrumentation_scope
         most = provider._span_limits.max_links
         self.most_links: int = 1 << 30 if most is None else max(1, most)
-        self._hand_over: HandOver | None = None
-        if len(multiple._span_processors) == 1 and isinstance(multiple._span_processors[0], CountingProcessor):
-            self._queue: CountingProcessor | HandOver = multiple._span_processors[0]
-        else:
-            self._queue = self._hand_over = HandOver.of(multiple)
+        self._queue = queue
+        self._hand_over = queue if isinstance(queue, HandOver) else None
         # With how many records it holds, when those are many.
-        self.put: Callable[..., bool] = self._queue.put
+        self.put: Callable[..., bool] = queue.put
 
     @property
     def resource(self) -> Resource:
@@ -164,7 +173,11 @@ class Deferring:
 
     def polled(self, current: Context, polled: Polled) -> bool:
         """Note a poll; its spans are made by the drain."""
-        self.put(PollNote(self, polled, _parent(current) if current else None, time_ns()), len(polled.records))
+        parent = _parent(current) if current else None
+        # Who is told for certain is not asked for every record by the drain.
+        is_none = self._samples_no_roots if parent is None else not self._decide(parent.trace_id, parent)
+        if not is_none:
+            self.put(PollNote(self, polled, parent, time_ns()), len(polled.records))
         return True
 
     def polled_by(self, current: Context, polled: Polled) -> Span | None:
@@ -183,7 +196,7 @@ class Deferring:
         if isinstance(span, DeferredSpan):
             span.own = spans.committed_attributes(committed)
             ended_ns = time_ns()
-            span.events = [
+            span.own_events = [
                 (names.COMMIT_EVENT, attributes, ended_ns) for attributes in spans.committed_events(committed)
             ]
             span.end(ended_ns)

@@ -186,7 +186,9 @@ class Drain(Generic[T]):
     def _give(self, batch: list[T]) -> list[T]:
         if batch:
             if self._records:
-                self._records -= sum(map(self._weigh, batch))
+                # In two steps: what others add while the sum is made would be lost.
+                records = sum(map(self._weigh, batch))
+                self._records -= records
             try:
                 self._take(batch)
             except Exception as error:

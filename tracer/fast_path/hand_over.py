@@ -18,7 +18,7 @@ from flowtrail.tracer.counts import COUNTS, NOT_EXPORTED, SHUT_DOWN
 from flowtrail.tracer.export import QUEUE_SIZE
 from flowtrail.tracer.under_way import Sending
 
-from .deferred_span import DeferredProcess, weigh
+from .deferred_span import DeferredProcess, at_least, weigh
 from .drain import Drain
 from .noted_span import NotedSpan, are_stock, give_back, take_place
 from .sdk_span import Noted, readable
@@ -56,15 +56,22 @@ class HandOver(SpanProcessor):
         self.put = self._drain.put
 
     @classmethod
-    def of(cls, multiple: SynchronousMultiSpanProcessor) -> "HandOver":
-        """Return the one that stands first among these processors; it is put there when there is none."""
+    def of(
+        cls, multiple: SynchronousMultiSpanProcessor, others: Sequence[SpanProcessor]
+    ) -> "tuple[HandOver, tuple[SpanProcessor, ...]] | None":
+        """Return the one that stands first among these processors, and all of them; it is put there when there is none.
+
+        None when the others are not these any more.
+        """
         with multiple._lock:
-            first = multiple._span_processors[0]
-            if isinstance(first, HandOver):
-                return first
-            made = cls(multiple)
-            multiple._span_processors = (made, *multiple._span_processors)
-            return made
+            now = multiple._span_processors
+            if [each for each in now if not isinstance(each, HandOver)] != others:
+                return None
+            if not isinstance(now[0], HandOver):
+                multiple._span_processors = now = (cls(multiple), *now)
+            first = now[0]
+            assert isinstance(first, HandOver)
+            return first, now
 
     def __len__(self) -> int:
         return len(self._drain)
@@ -112,15 +119,17 @@ class HandOver(SpanProcessor):
     def _hand(
         self, batch: list[Noted], behind: Sequence[SpanProcessor], *, waits: bool = False, is_stock: bool = False
     ) -> None:
-        COUNTS.note(len(batch))
+        COUNTS.note(at_least(batch))
         for noted in batch:
+            certain = at_least((noted,))
             try:
                 finished = _noted_spans(noted) if is_stock else _finished(noted)
             except Exception as error:
                 COUNTS.fail("flowtrail", "describe", error)
+                COUNTS.note(1 - certain)
                 COUNTS.drop(1, NOT_EXPORTED)
                 continue
-            COUNTS.note(len(finished) - 1)
+            COUNTS.note(len(finished) - certain)
             for span in finished:
                 if waits and not self._has_room():
                     COUNTS.drop(1, SHUT_DOWN)

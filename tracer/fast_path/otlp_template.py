@@ -169,7 +169,7 @@ def _polled(note: PollNote) -> list[bytes] | None:
     for portion in portions:
         span = note.start([record[0] for record in portion])
         if span is not None:
-            events = b"".join(map(_event, span.events)) if span.events else b""
+            events = b"".join(map(_event, span.own_events)) if span.own_events else b""
             found.append(b"%b%b%b" % (_head(span, span.shape), _of_batch(portion), events))
     return found
 
@@ -208,8 +208,8 @@ def _count_attribute(count: int) -> bytes:
 
 
 def _span(span: Described) -> bytes:
-    parts = [_head(span, span.shape), encode_attributes(b"\x4a", span.own), *map(_event, span.events)]
-    for link in span.links:
+    parts = [_head(span, span.shape), encode_attributes(b"\x4a", span.own), *map(_event, span.own_events)]
+    for link in span.own_links:
         own = encode_attributes(b"\x22", link.attributes) if link.attributes else b""
         parts.append(field(0x6A, encode_link(link.context) + own))
     return b"".join(parts)

@@ -36,9 +36,9 @@ class Described(Protocol):
     @property
     def own(self) -> Mapping[str, Any]: ...
     @property
-    def links(self) -> Sequence[Link]: ...
+    def own_links(self) -> Sequence[Link]: ...
     @property
-    def events(self) -> Sequence[SpanEvent]: ...
+    def own_events(self) -> Sequence[SpanEvent]: ...
 
 
 class Noted(Protocol):
@@ -64,8 +64,8 @@ def readable(span: Described, deferring: "Deferring") -> ReadableSpan:
         parent=span.parent,
         resource=deferring.resource,
         attributes=span.shape.attributes | dict(span.own),
-        events=[Event(name, dict(attributes), at_ns) for name, attributes, at_ns in span.events],
-        links=span.links,
+        events=[Event(name, dict(attributes), at_ns) for name, attributes, at_ns in span.own_events],
+        links=span.own_links,
         kind=span.shape.kind,
         status=Status(StatusCode.UNSET),
         start_time=span.start_ns,
@@ -104,12 +104,12 @@ def begun(span: Described, deferring: "Deferring") -> trace.Span:
         attributes=span.shape.attributes | dict(span.own),
         span_processor=tracer.span_processor,
         kind=span.shape.kind,
-        links=span.links,
+        links=span.own_links,
         instrumentation_info=tracer.instrumentation_info,
         limits=tracer._span_limits,
         instrumentation_scope=tracer._instrumentation_scope,
     )
     real.start(span.start_ns)
-    for name, attributes, at_ns in span.events:
+    for name, attributes, at_ns in span.own_events:
         real.add_event(name, dict(attributes), at_ns)
     return real
