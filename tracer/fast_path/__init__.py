@@ -5,5 +5,7 @@ samplers.py         the SDK's samplers, asked by ids alone
 deferred_span.py    notes of what is in a program's hands, and of polls (a send's note is `under_way.Sending`)
 drain.py            the queue, and the thread that empties it
 hand_over.py        from there to the program's own span processors, as the SDK's spans (sdk_span.py)
-otlp_template.py    or straight to OTLP (otlp_bytes.py: protobuf's fields)
+noted_span.py       or as what looks like them, and is encoded by the template if nobody looked
+otlp_template.py    or straight to OTLP (otlp_records.py: a consumed record; otlp_bytes.py: protobuf's fields)
+otlp_grpc.py        by gRPC, where the exporter is ours
 """

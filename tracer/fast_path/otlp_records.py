@@ -24,8 +24,8 @@ from .otlp_bytes import SHORT, attributes_of, int_attribute, short_attribute, te
 # Field 1 and 2 of Link, both ids, and 6, flags: whether it is known to be remote, and whether it is.
 _LINK: Final = Struct(">2sQQ2sQ5s").pack
 _LOW: Final = (1 << 64) - 1
-_FLAGS: Final = b"\x35\x00\x01\x00\x00"
-_FLAGS_REMOTE: Final = b"\x35\x00\x03\x00\x00"
+_LINK_FLAGS: Final = b"\x35\x00\x01\x00\x00"
+_LINK_FLAGS_REMOTE: Final = b"\x35\x00\x03\x00\x00"
 # A valid context of the version that there is. https://www.w3.org/TR/trace-context/#traceparent-header
 _PLAIN: Final = re.compile(rb"00-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-[0-9a-f]{2}").fullmatch
 # Records whose processing has not come yet; some are never processed. At some 600 bytes each, two thousand at most.
@@ -69,7 +69,7 @@ def _is_small(record: Received) -> bool:
 def encode_link(context: SpanContext) -> bytes:
     """Return ids and flags of a link."""
     trace_id = context.trace_id
-    flags = _FLAGS_REMOTE if context.is_remote else _FLAGS
+    flags = _LINK_FLAGS_REMOTE if context.is_remote else _LINK_FLAGS
     return _LINK(b"\x0a\x10", trace_id >> 64, trace_id & _LOW, b"\x12\x08", context.span_id, flags)
 
 
@@ -128,7 +128,7 @@ def _plain_link(header: Header) -> bytes | None:
     found = _PLAIN(value)
     if found is None:
         return None
-    return b"\x0a\x10%b\x12\x08%b%b" % (unhexlify(found[1]), unhexlify(found[2]), _FLAGS_REMOTE)
+    return b"\x0a\x10%b\x12\x08%b%b" % (unhexlify(found[1]), unhexlify(found[2]), _LINK_FLAGS_REMOTE)
 
 
 _NOWHERE: Final = encode_link(INVALID_SPAN_CONTEXT)

@@ -3,10 +3,10 @@
     from flowtrail.tracer.clients.confluent import Consumer, Producer
 
 Also SerializingProducer, DeserializingConsumer, ShareConsumer, AIOProducer and AIOConsumer; those that the installed
-version does not have are None. They are subclasses that
-are called as the originals are. Their spans go to the global tracer provider; `flowtrail.set_up()` makes one where
-there is none. A program that already uses confluent-kafka needs none of this: `flowtrail.instrument()`, called before
-the program takes the classes' names, has the same functions put in their place.
+version does not have are None. They are subclasses that are called as the originals are. Their spans go to the global
+tracer provider; `flowtrail.set_up()` makes one where there is none. A program that already uses confluent-kafka needs
+none of this: `flowtrail.instrument()`, called before the program takes the classes' names, has the same functions put
+in their place.
 
     producer.py      produce, from the call to the delivery report; batch.py: produce_batch; transactions.py
     consumer.py      poll, consume, seek and rebalances; commits.py: commits, also the client's own
