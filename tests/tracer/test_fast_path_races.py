@@ -14,6 +14,7 @@ from opentelemetry.trace import Link, SpanContext, TraceFlags
 from flowtrail.tracer import attributes as names
 from flowtrail.tracer.configuration import CONFIGURATION, Configuration
 from flowtrail.tracer.counts import COUNTS
+from flowtrail.tracer.export import CountingProcessor
 from flowtrail.tracer.fast_path.deferred_span import DeferredSpan
 from flowtrail.tracer.fast_path.drain import Drain
 from flowtrail.tracer.fast_path.hand_over import HandOver
@@ -102,6 +103,33 @@ def test_what_rests_leaves_the_providers_processors_as_they_were_whatever_is_sen
     assert len(provider._active_span_processor._span_processors) == 1
     provider.force_flush()
     assert len(exporter.get_finished_spans()) == 2
+
+
+def test_it_is_planned_once_for_each_set_of_processors(
+    provider: TracerProvider, exporter: InMemorySpanExporter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    of_ours = TracerProvider(shutdown_on_exit=False)
+    of_ours.add_span_processor(CountingProcessor(InMemorySpanExporter(), COUNTS))
+    planned: list[object] = []
+    plan = Tracing._planned
+
+    def counted(self: Tracing, provider: object) -> object:
+        planned.append(provider)
+        return plan(self, provider)
+
+    monkeypatch.setattr(Tracing, "_planned", counted)
+    for each in (provider, of_ours):
+        tracing = Tracing(each)
+        for _ in range(3):
+            send(tracing)
+        assert planned == [each]
+        each.add_span_processor(BatchSpanProcessor(exporter))
+        send(tracing)
+        send(tracing)
+        assert planned == [each, each]
+        tracing.rest()
+        planned.clear()
+    of_ours.shutdown()
 
 
 def test_a_send_does_not_wait_for_another_that_plans(

@@ -18,7 +18,7 @@ from typing import Any, Final
 from opentelemetry.baggage import _BAGGAGE_KEY
 from opentelemetry.context import Context
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import SpanProcessor, SynchronousMultiSpanProcessor, Tracer, TracerProvider
+from opentelemetry.sdk.trace import SpanLimits, SpanProcessor, SynchronousMultiSpanProcessor, Tracer, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
@@ -75,14 +75,15 @@ def plan(tracer: Tracer | Any, provider: Any) -> "Deferring | None":
     decide = decider(provider.sampler)
     if type(multiple) is not SynchronousMultiSpanProcessor or decide is None or not _is_enabled(tracer):
         return None
-    processors = [each for each in multiple._span_processors if not isinstance(each, HandOver)]
+    examined = multiple._span_processors
+    processors = [each for each in examined if not isinstance(each, HandOver)]
     if not processors or not all(map(_is_idle, processors)) or not _is_within(provider._span_limits):
         return None
     # The SDK counts its own spans when it is told to; it would not see these.
     if os.environ.get("OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED", "").strip().lower() == "true":
         return None
-    if len(processors) == len(multiple._span_processors) == 1 and isinstance(processors[0], CountingProcessor):
-        return Deferring(tracer, provider, decide, processors[0], (processors[0],))
+    if len(processors) == len(examined) == 1 and isinstance(processors[0], CountingProcessor):
+        return Deferring(tracer, provider, decide, processors[0], examined)
     found = HandOver.of(multiple, processors)
     return None if found is None else Deferring(tracer, provider, decide, *found)
 
