@@ -152,6 +152,13 @@ def test_a_message_over_the_limit_is_refused_and_counted(collector: Collector) -
     assert collector.intake.refused == {"too_large": 1}
 
 
+def test_a_bomb_is_unfolded_by_admission_within_its_limits(collector: Collector) -> None:
+    failure = collector.failure(b"\0" * 10**7, compression=grpc.Compression.Gzip)
+    assert failure.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert status_of(failure).message == f"the body is larger than {MAX_BODY_BYTES} bytes after decompression"
+    assert collector.intake.refused == {"too_large": 1}
+
+
 def test_a_compression_that_is_not_read_is_refused_by_its_name(collector: Collector) -> None:
     failure = collector.failure(GOOD, compression=grpc.Compression.Deflate)
     assert failure.code() == grpc.StatusCode.UNIMPLEMENTED
