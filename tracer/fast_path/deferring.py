@@ -82,28 +82,30 @@ def plan(tracer: Tracer | Any, provider: Any) -> "Deferring | None":
     # The SDK counts its own spans when it is told to; it would not see these.
     if os.environ.get("OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED", "").strip().lower() == "true":
         return None
+    # First what raises where the SDK has other private names; then something is put into the provider.
+    made = Deferring(tracer, provider, decide)
     if len(processors) == len(examined) == 1 and isinstance(processors[0], CountingProcessor):
-        return Deferring(tracer, provider, decide, processors[0], examined)
+        made.go_through(processors[0], examined)
+        return made
     found = HandOver.of(multiple, processors)
-    return None if found is None else Deferring(tracer, provider, decide, *found)
+    if found is None:
+        return None
+    made.go_through(*found)
+    return made
 
 
 class Deferring:
     """The fast path to one provider. Its methods return None, or False, for what is to be done the ordinary way.
 
-    It goes through `queue`, and is open as long as the provider's processors are `processors`.
+    It is open as long as the provider's processors are `processors`. `put` notes a thing, with how many records it
+    holds when those are many.
     """
 
-    def __init__(
-        self,
-        tracer: Tracer,
-        provider: TracerProvider,
-        decide: Decide,
-        queue: CountingProcessor | HandOver,
-        processors: tuple[SpanProcessor, ...],
-    ) -> None:
+    processors: tuple[SpanProcessor, ...]
+    put: Callable[..., bool]
+
+    def __init__(self, tracer: Tracer, provider: TracerProvider, decide: Decide) -> None:
         self.tracer = tracer
-        self.processors = processors
         self._provider = provider
         self._decide = decide
         ids = provider.id_generator
@@ -115,12 +117,15 @@ class Deferring:
         is_random = getattr(ids, "is_trace_id_random", None)  # older SDKs know no such flag
         self._root_flags = _RANDOM if is_random is not None and is_random() else 0
         self.scope: InstrumentationScope = tracer._instrumentation_scope
+        self.limits: SpanLimits = tracer._span_limits
         most = provider._span_limits.max_links
         self.most_links: int = 1 << 30 if most is None else max(1, most)
+
+    def go_through(self, queue: CountingProcessor | HandOver, processors: tuple[SpanProcessor, ...]) -> None:
+        """Put what is noted into this queue, which is one of these processors; said once, before anything is noted."""
+        self.processors = processors
         self._queue = queue
-        self._hand_over = queue if isinstance(queue, HandOver) else None
-        # With how many records it holds, when those are many.
-        self.put: Callable[..., bool] = queue.put
+        self.put = queue.put
 
     @property
     def resource(self) -> Resource:
@@ -128,10 +133,10 @@ class Deferring:
 
     def leave(self) -> None:
         """Hand over what waits, and take out of the provider what was put in."""
-        if self._hand_over is not None:
+        if isinstance(self._queue, HandOver):
             # What is under way still ends, and comes here.
-            self.put = self._hand_over.pass_on
-            self._hand_over.leave()
+            self.put = self._queue.pass_on
+            self._queue.leave()
 
     # Operations
 

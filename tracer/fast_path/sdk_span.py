@@ -106,8 +106,8 @@ def begun(span: Described, deferring: "Deferring") -> trace.Span:
         kind=span.shape.kind,
         links=span.own_links,
         instrumentation_info=tracer.instrumentation_info,
-        limits=tracer._span_limits,
-        instrumentation_scope=tracer._instrumentation_scope,
+        limits=deferring.limits,
+        instrumentation_scope=deferring.scope,
     )
     real.start(span.start_ns)
     for name, attributes, at_ns in span.own_events:
