@@ -133,6 +133,19 @@ def test_the_classes_in_python_are_called_as_the_originals_are(spans: Spans, nam
     assert {method: _signature(getattr(plain, method)) for method in signatures} == signatures
 
 
+@pytest.mark.parametrize(
+    "name", ["Producer", "Consumer", *(["ShareConsumer"] if hasattr(cimpl, "ShareConsumer") else [])]
+)
+def test_without_a_configuration_a_client_is_refused_as_by_the_original(spans: Spans, name: str) -> None:
+    with pytest.raises(TypeError) as theirs:
+        getattr(cimpl, name)()
+    flowtrail.instrument(tracer_provider=spans.provider)
+    for traced in (getattr(confluent_kafka, name), getattr(confluent, name)):
+        with pytest.raises(TypeError) as ours:
+            traced()
+        assert str(ours.value) == str(theirs.value)
+
+
 @pytest.mark.parametrize("name", ["Producer", "Consumer", "SerializingProducer", "DeserializingConsumer"])
 def test_the_classes_and_their_instances_have_the_names_of_the_originals(
     spans: Spans, broker: EmbeddedBroker, name: str

@@ -93,6 +93,14 @@ def subclass(plain: type, traced: type, module: str) -> type:
     return made
 
 
+def construct(plain: Any, client: Any, arguments: tuple[Any, ...], options: Mapping[str, Any]) -> None:
+    """Call the original `__init__`; the library tells no keywords from an empty mapping of them."""
+    if options:
+        plain.__init__(client, *arguments, **options)
+    else:
+        plain.__init__(client, *arguments)
+
+
 def over(plain: type, client: tuple[type, ...], module: str, methods: Methods) -> type:
     """Return a subclass of one of the library's classes in Python, which reaches a traced client by `super()`."""
     namespace = {"__module__": module, "__doc__": plain.__doc__, "__dir__": _names_of_instance, **methods}

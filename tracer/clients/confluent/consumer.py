@@ -16,6 +16,7 @@ from flowtrail.tracer.counts import COUNTS
 from flowtrail.tracer.record import Received, polled_of
 from flowtrail.tracer.tracing import CHAIN
 
+from .classes import construct
 from .commits import commit, on_commit
 from .known import WHERE, Known, configuration, known_or_none
 
@@ -27,7 +28,7 @@ def consumer_methods(plain: Any, switch: Switch) -> dict[str, Callable[..., Any]
     original_poll, original_consume = plain.poll, plain.consume
 
     def __init__(self, /, *arguments, **options):  # type: ignore[no-untyped-def]
-        if switch.is_on:
+        if switch.is_on and (arguments or options):
             try:
                 config = configuration(arguments, options)
                 theirs = config.get("on_commit")
@@ -38,7 +39,7 @@ def consumer_methods(plain: Any, switch: Switch) -> dict[str, Callable[..., Any]
                     options = {**options, "on_commit": on_commit(known, theirs)}
             except Exception as error:
                 COUNTS.fail(WHERE, "__init__", error)
-        plain.__init__(self, *arguments, **options)
+        construct(plain, self, arguments, options)
 
     def poll(self, /, *arguments, **options):  # type: ignore[no-untyped-def]
         if not switch.is_on:

@@ -25,6 +25,7 @@ from flowtrail.tracer.tracing import CHAIN
 from flowtrail.tracer.under_way import Sending
 
 from .batch import produce_batch
+from .classes import construct
 from .known import WHERE, Known, configuration
 from .transactions import abort_transaction, begin_transaction, commit_transaction, send_offsets_to_transaction
 
@@ -45,7 +46,7 @@ def producer_methods(plain: Any, switch: Switch) -> dict[str, Callable[..., Any]
     original_produce = plain.produce
 
     def __init__(self, /, *arguments, **options):  # type: ignore[no-untyped-def]
-        plain.__init__(self, *arguments, **options)
+        construct(plain, self, arguments, options)
         if switch.is_on:
             try:
                 known_of(self, Known).configure(configuration(arguments, options))

@@ -8,6 +8,7 @@ from flowtrail.tracer.clients.known import known_of
 from flowtrail.tracer.clients.switch import Switch
 from flowtrail.tracer.counts import COUNTS
 
+from .classes import construct
 from .consumer import close_consumer, tell_received
 from .known import WHERE, Known, configuration, known_or_none
 
@@ -16,7 +17,7 @@ def share_consumer_methods(plain: Any, switch: Switch) -> dict[str, Callable[...
     """Return the traced methods of a share consumer; switched off, they call those of `plain` and no more."""
 
     def __init__(self, /, *arguments, **options):  # type: ignore[no-untyped-def]
-        plain.__init__(self, *arguments, **options)
+        construct(plain, self, arguments, options)
         if switch.is_on:
             try:
                 known = known_of(self, Known)
