@@ -61,7 +61,8 @@ class Configuration:
     redact: Annotated[
         Redact | None,
         "A function of your own that sees a captured key or header before it is noted, `(attribute, text) → text`, and "
-        "may change it, or leave it out by None. When it raises, the text is left out.",
+        "may change it, or leave it out by None. When it raises, the text is left out. It may be called on any thread, "
+        "most often on Flowtrail's own a moment later: it sees no context variable and no current span of yours.",
     ] = None
     excluded_topics: Annotated[
         tuple[str, ...],

@@ -3,6 +3,7 @@
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextvars import ContextVar
 
 import pytest
 from hypothesis import given
@@ -21,10 +22,11 @@ from opentelemetry.sdk.trace.sampling import (
     ALWAYS_ON,
     DEFAULT_OFF,
     DEFAULT_ON,
-    AlwaysRecordSampler,
+    Decision,
     ParentBased,
     ParentBasedTraceIdRatio,
     Sampler,
+    StaticSampler,
     TraceIdRatioBased,
 )
 from opentelemetry.trace import NonRecordingSpan, SpanContext, StatusCode, TraceFlags
@@ -190,6 +192,29 @@ def test_a_key_that_the_program_changes_after_the_send_is_noted_as_it_was(
     assert (keeping.ended[0].attributes or {})[names.KEY] == "key-A"
 
 
+@pytest.mark.parametrize(("is_fast", "where"), [(True, "flowtrail-spans"), (False, "MainThread")])
+def test_redact_is_called_where_a_span_is_described(
+    make: Callable[..., Made], monkeypatch: pytest.MonkeyPatch, is_fast: bool, where: str
+) -> None:
+    seen: list[tuple[str, str | None]] = []
+
+    def redact(attribute: str, text: str) -> str:
+        seen.append((threading.current_thread().name, tenant.get()))
+        return text
+
+    monkeypatch.setattr(CONFIGURATION, "now", Configuration(redact=redact))
+    tenant: ContextVar[str | None] = ContextVar("tenant", default=None)
+    given = tenant.set("north")
+    tracing, provider, _ = make(is_fast=is_fast)
+    send(tracing)
+    provider.force_flush()
+    (process,), _ = tracing.start_process(CLIENT, received(), is_batch=False)
+    process.set_attribute("touched", True)
+    process.end()
+    tenant.reset(given)
+    assert seen == [(where, None if is_fast else "north"), ("MainThread", "north")]
+
+
 def test_a_send_is_given_the_same_headers_on_either_path(make: Callable[..., Made]) -> None:
     fast, ordinary = (make(is_fast=is_fast)[0] for is_fast in (True, False))
     for headers in (None, [], [("colour", b"red")], [("traceparent", b"nonsense")]):
@@ -277,7 +302,7 @@ class Changed(TraceIdRatioBased):
     [
         ({"sampler": Named()}, Keeping),
         ({"sampler": Changed(1.0)}, Keeping),
-        ({"sampler": AlwaysRecordSampler(ALWAYS_OFF)}, Keeping),
+        ({"sampler": StaticSampler(Decision.RECORD_ONLY)}, Keeping),
         ({"sampler": ParentBased(Named())}, Keeping),
         ({"span_limits": SpanLimits(max_span_attributes=10)}, Keeping),
         ({"span_limits": SpanLimits(max_span_attribute_length=10)}, Keeping),
