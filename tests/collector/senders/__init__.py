@@ -16,8 +16,8 @@ HERE: Final = Path(__file__).parent
 CACHE: Final = HERE.parent.parent.parent / ".cache" / "senders"
 
 HOW_TO_GET: Final = (
-    "Senders of other languages need Node and npm, Java 17 and Maven, Go: `apt-get install nodejs npm "
-    "default-jdk-headless maven golang` on Debian, `brew install node openjdk maven go` on macOS"
+    "Senders of other languages need Node and npm, Java 17 (a JDK) and Maven: `apt-get install nodejs npm "
+    "default-jdk-headless maven` on Debian, `brew install node openjdk maven` on macOS"
 )
 
 
@@ -46,16 +46,6 @@ def java() -> tuple[list[str], dict[str, str]]:
 
     folder = _kept("java", ("mvn", "java"), ["pom.xml"], fetch)
     return ["java", "-XX:TieredStopAtLevel=1", "-cp", f"{folder}/*", str(HERE / "java" / "Send.java")], {}
-
-
-def go() -> tuple[list[str], dict[str, str]]:
-    """Return the command of Go's sender. Raises SenderMissing."""
-
-    def build(folder: Path) -> None:
-        _run(["go", "build", "-o", str(folder / "send"), "."], HERE / "go")
-
-    folder = _kept("go", ("go",), ["go.mod", "go.sum", "main.go"], build)
-    return [str(folder / "send")], {}
 
 
 def _kept(language: str, tools: tuple[str, ...], sources: list[str], make: Callable[[Path], None]) -> Path:
