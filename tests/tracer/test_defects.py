@@ -4,9 +4,13 @@ Seen with OpenTelemetry's contrib packages 0.66b1 and ddtrace 4.16. Most is held
 by every client; the rest by tests of one library. What is held nowhere else is at the end of this file.
 """
 
+import ast
 import asyncio
 import importlib
+import inspect
+import textwrap
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -186,11 +190,32 @@ DEFECTS: Final = (
 
 
 @pytest.mark.parametrize("defect", DEFECTS, ids=lambda defect: f"{defect.whose}: {defect.what}")
-def test_each_defect_of_others_has_a_test_that_shows_ours_right(defect: Defect) -> None:
+def test_each_defect_of_others_has_a_test_that_runs_and_asserts_that_ours_is_right(defect: Defect) -> None:
     for shown_by in defect.shown_by:
         module, _, function = shown_by.rpartition(":")
         place: Any = importlib.import_module(f"tests.tracer.{module}") if module else TracedClientContract
-        assert callable(getattr(place, function, None)), f"there is no {shown_by}"
+        found = getattr(place, function, None)
+        assert callable(found), f"there is no {shown_by}"
+        assert function.startswith("test_")
+        assert not {mark.name for mark in getattr(found, "pytestmark", ())} & {"skip", "xfail"}
+        assert asserts(found), f"{shown_by} asserts nothing"
+
+
+def asserts(test: Callable[..., object]) -> bool:
+    """Whether a test compares something, or expects something to be raised."""
+    return any(
+        isinstance(node, ast.Assert) or ast.unparse(node).startswith("pytest.raises(")
+        for node in ast.walk(ast.parse(textwrap.dedent(inspect.getsource(test))))
+        if isinstance(node, ast.Assert | ast.Call)
+    )
+
+
+def test_a_test_with_an_empty_body_asserts_nothing() -> None:
+    def empty() -> None:
+        """A sentence, and nothing else."""
+
+    assert not asserts(empty)
+    assert asserts(test_a_test_with_an_empty_body_asserts_nothing)
 
 
 def test_a_produce_asks_the_broker_for_nothing_of_its_own() -> None:
