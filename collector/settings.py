@@ -13,6 +13,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 Port = Annotated[int, Field(ge=0, le=65535)]
 
 MIB: Final = 1024 * 1024
+# The store inside the collector takes half of it at rest.
+LEAST_MEMORY_BYTES: Final = 640 * MIB
 
 
 def are_brokers(servers: str) -> bool:
@@ -157,6 +159,13 @@ class Settings(BaseSettings):
         "HTTP one that is shown must be good; over gRPC none is asked for.",
     )
 
+    max_memory_bytes: int = Field(
+        2048 * MIB,
+        ge=0,
+        description="Bound on the collector's resident memory in bytes: when it is short, senders are told to come "
+        "back (429). Bodies under way take a quarter of it at most. 0: no bound.",
+    )
+
     # What is kept of a request that comes in: docs/securing.md
     redact: tuple[str, ...] = Field(
         (),
@@ -216,6 +225,11 @@ class Settings(BaseSettings):
     def _defaults_from_others(self) -> Self:
         if self.max_body_bytes > self.journal_max_bytes:
             raise ValueError("max_body_bytes must not be larger than journal_max_bytes: such a body would never fit")
+        if 0 < self.max_memory_bytes < LEAST_MEMORY_BYTES or 0 < self.max_memory_bytes < 16 * self.max_body_bytes:
+            raise ValueError(
+                f"max_memory_bytes must be 0, or at least {LEAST_MEMORY_BYTES} and 16 times max_body_bytes: else the "
+                "largest body would never fit"
+            )
         if bool(self.tls_certificate_file) != bool(self.tls_key_file):
             raise ValueError("tls_certificate_file and tls_key_file go together: one of them is empty")
         if self.tls_client_ca_file and not self.tls_certificate_file:

@@ -3,6 +3,7 @@
 import threading
 from collections import Counter
 from dataclasses import replace
+from typing import Final
 
 from google.protobuf.message import DecodeError
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
@@ -21,8 +22,12 @@ from .answers import (
     too_large,
 )
 from .limits import Limits
+from .memory import PARSED_TIMES, MemoryGate
 from .redaction import Redaction
 from .tokens import Tokens
+
+# A body that unfolds to more than this is rare: it is unfolded a second time, once there is memory for it.
+LIKELY_TIMES: Final = 32
 
 
 class Admission:
@@ -38,12 +43,14 @@ class Admission:
         tokens: Tokens | None = None,
         redaction: Redaction | None = None,
         limits: Limits | None = None,
+        memory: MemoryGate | None = None,
     ) -> None:
         self.max_body_bytes = max_body_bytes
         self.altered: Counter[str] = Counter()
         self._tokens = tokens
         self._redaction = redaction
         self._limits = limits
+        self.memory = memory or MemoryGate()
         self._lock = threading.Lock()
 
     def welcome(self, peer: Peer) -> Peer:
@@ -66,7 +73,12 @@ class Admission:
 
         `content_type` is PROTOBUF or JSON. Protobuf that nothing is to be changed in comes back as it came, unfolded.
         """
-        body, request = _parsed(self.unfold(data, content_encoding, peer), content_type)
+        unfolded = self.unfold(data, content_encoding, peer)
+        with self.memory.holding(PARSED_TIMES * len(unfolded)):
+            return self._admitted(unfolded, content_type)
+
+    def _admitted(self, unfolded: bytes, content_type: str) -> Admitted:
+        body, request = _parsed(unfolded, content_type)
         if not request.resource_spans:
             return Admitted(b"")
         altered = self._alter(body, request)
@@ -82,7 +94,17 @@ class Admission:
         """Return the bytes of a body whatever signal it carries, once its sender may send it. Raises Refusal."""
         if peer.name is None:
             self.welcome(peer)
-        return _unfolded(data, content_encoding, self.max_body_bytes)
+        if content_encoding not in UNFOLDED_BY:
+            return _unfolded(data, content_encoding, self.max_body_bytes)
+        likely_bytes = min(LIKELY_TIMES * len(data), self.max_body_bytes)
+        with self.memory.holding(likely_bytes) as held:
+            try:
+                return _unfolded(data, content_encoding, likely_bytes)
+            except Refusal as refusal:
+                if refusal.reason != "too_large" or likely_bytes == self.max_body_bytes:
+                    raise
+            held.grow(self.max_body_bytes - likely_bytes)
+            return _unfolded(data, content_encoding, self.max_body_bytes)
 
     def _alter(self, body: bytes, request: ExportTraceServiceRequest) -> Counter[str]:
         """Change in a request what is not to be kept as it came; return what was changed, by kind."""

@@ -8,6 +8,7 @@ from flowtrail.collector.settings import Settings
 
 from .admission import Admission
 from .limits import Limits
+from .memory import MemoryGate
 from .redaction import BadRule, Redaction, parse_rule
 from .tls import TlsFiles
 from .tokens import Tokens
@@ -34,6 +35,7 @@ def admission_of(settings: Settings) -> Admission:
         tokens=_tokens(settings.intake_tokens_file),
         redaction=_redaction(settings),
         limits=limits,
+        memory=MemoryGate(settings.max_memory_bytes),
     )
 
 

@@ -32,7 +32,8 @@ class Intake:
     """Counts what it took and refused; counts are read from any thread.
 
     `received` and `duplicates` are requests of traces, `refused` all that were not taken, by reason; `dropped` the data
-    points and log records that were not kept, by signal. `welcome` is admission's: a wire asks it before it reads.
+    points and log records that were not kept, by signal. `welcome` and
+    `memory` are admission's: a wire asks before it reads, and holds what it read.
     """
 
     def __init__(self, journal: GroupCommit, admission: Admission, other_signals: OtherSignals) -> None:
@@ -42,6 +43,7 @@ class Intake:
         self.dropped: Counter[str] = Counter()
         self.max_body_bytes = admission.max_body_bytes
         self.welcome = admission.welcome
+        self.memory = admission.memory
         self._journal = journal
         self._admission = admission
         self._other_signals = other_signals
@@ -71,7 +73,8 @@ class Intake:
             )
         if admitted.body:
             try:
-                appended = await self._journal.add(admitted.body)
+                with self.memory.holding(len(admitted.body)):
+                    appended = await self._journal.add(admitted.body)
             except (JournalFull, JournalError) as error:
                 reason = "journal_full" if isinstance(error, JournalFull) else "journal_error"
                 raise Refusal(503, UNAVAILABLE, reason, str(error), error.retry_after_s) from error

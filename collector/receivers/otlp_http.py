@@ -21,6 +21,7 @@ from flowtrail.collector.admission import (
     Refusal,
     too_large,
 )
+from flowtrail.collector.admission.memory import Held
 
 from .decompression import UNFOLDED_BY
 from .intake import BODY_TIMEOUT_S, Intake
@@ -71,10 +72,11 @@ class OtlpHttpReceiver:
         client = scope.get("client")
         peer = Peer(client[0] if client else "", headers.get(b"authorization", b"").decode("latin-1"))
         peer = self.intake.welcome(peer)
-        data = await self._body(headers, receive)
-        return await self.intake.take(signal, data, content_type, content_encoding, peer)
+        with self.intake.memory.holding() as held:
+            data = await self._body(headers, receive, held)
+            return await self.intake.take(signal, data, content_type, content_encoding, peer)
 
-    async def _body(self, headers: dict[bytes, bytes], receive: Receive) -> bytes:
+    async def _body(self, headers: dict[bytes, bytes], receive: Receive, held: Held) -> bytes:
         """Return the body as it was sent. Raises Refusal when it is too large already, or does not come."""
         told = headers.get(b"content-length", b"")
         if told.isdigit() and int(told) > self.intake.max_body_bytes:
@@ -91,6 +93,7 @@ class OtlpHttpReceiver:
                     size_bytes += len(piece)
                     if size_bytes > self.intake.max_body_bytes:
                         raise too_large(f"the body is larger than {self.intake.max_body_bytes} bytes")
+                    held.grow(2 * len(piece))  # in its piece, and in the whole
                     pieces.append(piece)
                     if not message.get("more_body"):
                         return b"".join(pieces)
