@@ -143,13 +143,24 @@ def write_group(writer: sqlite3.Connection, last: int, bodies: Sequence[bytes], 
 
 def read_groups(connection: sqlite3.Connection, after: int) -> Generator[tuple[Group, bytes], None, None]:
     """Yield the rows that hold something after a position. Raises Damaged for one whose bytes have changed."""
-    for last, sizes, checksum, body in connection.execute(
-        "SELECT last, sizes, checksum, body FROM groups WHERE last > ? ORDER BY last", (after,)
-    ):
-        group = Group(last, read_sizes(sizes))
+    query = "SELECT last, sizes, checksum, body FROM groups WHERE last > ? ORDER BY last"
+    rows: sqlite3.Cursor | None = None
+    while True:
+        try:
+            if rows is None:
+                rows = connection.execute(query, (after,))
+            row = next(rows, None)
+        except sqlite3.DatabaseError:
+            # The module looks for the row after before it gives one out: the damage may lie behind this one.
+            row = connection.execute(f"{query} LIMIT 1", (after,)).fetchone()
+            rows = None
+        if row is None:
+            return
+        after, sizes, checksum, body = row
+        group = Group(after, read_sizes(sizes))
         if zlib.crc32(body) != checksum:
             raise Damaged(
-                f"the requests {group.first} to {last} are not what was written: the disk has changed them; {WAY_OUT}"
+                f"the requests {group.first} to {after} are not what was written: the disk has changed them; {WAY_OUT}"
             )
         yield group, body
 

@@ -5,6 +5,7 @@ index, from both ends, and each row is read by its key.
 """
 
 import sqlite3
+import sys
 import uuid
 import zlib
 from collections.abc import Iterator
@@ -31,7 +32,8 @@ _OTHERS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Salvaged:
-    """How many requests were whole, were set aside since their group was not, and are gone. `damaged`: the old file."""
+    """How many requests were whole, were set aside since their group was not, and are gone, as far as positions tell.
+    `damaged`: the old file."""
 
     whole: int
     set_aside: int
@@ -79,21 +81,24 @@ def salvage(path: Path, now_ms: int) -> Salvaged:
 
 
 def _copy_groups(source: sqlite3.Connection, writer: sqlite3.Connection, now_ms: int) -> tuple[int, int, int]:
-    whole = set_aside = lost = 0
+    whole = set_aside = 0
     readers = writer.execute("SELECT name, cursor FROM readers").fetchall()
-    requests = dict(_both_ways(source, "SELECT last, requests FROM groups INDEXED BY extents ORDER BY last"))
-    lasts = {last for (last,) in _both_ways(source, "SELECT last FROM groups NOT INDEXED ORDER BY last")}
-    for last in sorted({*requests, *lasts}):
-        [*row] = next(_rows(source, f"SELECT * FROM groups NOT INDEXED WHERE last = {last}"), ())
-        if not row:
-            lost += requests[last]
+    first, newest = sys.maxsize, writer.execute("SELECT coalesce(max(last), 0) FROM seen").fetchone()[0]
+    for last in sorted({*_keys(source, "NOT INDEXED"), *_keys(source, "INDEXED BY extents")}):
+        newest = max(newest, last)
+        try:
+            row = source.execute("SELECT * FROM groups NOT INDEXED WHERE last = ?", (last,)).fetchone()
+        except sqlite3.DatabaseError:
+            continue  # counted below
+        if row is None:
             continue
         _, count, _, _, sizes, checksum, body = row
+        group = layout.Group(last, layout.read_sizes(sizes))
+        first = min(first, group.first)
         if zlib.crc32(body) == checksum:
             writer.execute(f"INSERT INTO groups VALUES ({','.join('?' * len(row))})", row)
             whole += count
             continue
-        group = layout.Group(last, layout.read_sizes(sizes))
         for position, end, size_bytes in zip(
             range(group.first, last + 1), accumulate(group.sizes_bytes), group.sizes_bytes, strict=True
         ):
@@ -105,13 +110,27 @@ def _copy_groups(source: sqlite3.Connection, writer: sqlite3.Connection, now_ms:
                         (position, name, DAMAGED, now_ms, body[end - size_bytes : end]),
                     )
             set_aside += 1
-    return whole, set_aside, lost
+    # Positions have no holes, but for those that an earlier salvage left.
+    oldest = min([first - 1, newest, *(cursor for _, cursor in readers)])
+    return whole, set_aside, newest - oldest - whole - set_aside
 
 
-def _both_ways(source: sqlite3.Connection, query: str) -> Iterator[tuple[Any, ...]]:
-    """Rows from the first to the damage, and from the last back to it."""
-    yield from _rows(source, query)
-    yield from _rows(source, f"{query} DESC")
+def _keys(source: sqlite3.Connection, way: str) -> Iterator[int]:
+    """Keys from the first to the damage, and from the last back to it.
+
+    One by one: the module looks for the row after before it gives one out, and would lose this one with it.
+    """
+    for comparison, order, key in ((">", "ASC", -1), ("<", "DESC", layout.LAST_POSITION)):
+        query = f"SELECT last FROM groups {way} WHERE last {comparison} ? ORDER BY last {order} LIMIT 1"
+        while True:
+            try:
+                found = source.execute(query, (key,)).fetchone()
+            except sqlite3.DatabaseError:
+                break  # what lies there is looked for from the other side
+            if found is None:
+                return
+            [key] = found
+            yield key
 
 
 def _rows(source: sqlite3.Connection, query: str) -> Iterator[tuple[Any, ...]]:
@@ -119,4 +138,4 @@ def _rows(source: sqlite3.Connection, query: str) -> Iterator[tuple[Any, ...]]:
     try:
         yield from source.execute(query)
     except sqlite3.DatabaseError:
-        return  # what follows is lost to this query, and is counted by its key
+        return  # what stands in these tables follows from the log, or is of its last moments

@@ -50,10 +50,10 @@ class TestSqliteJournal(OwnedJournalContract):
 
     def test_a_body_that_was_forgotten_and_came_again_is_known_from_its_new_place(self, tmp_path: Path) -> None:
         path = tmp_path / "journal.sqlite"
-        with closing(SqliteJournal(path, max_bytes=MANY, required=["a"], seen_requests=3)) as journal:
-            journal.append([b"1", b"2", b"3", b"4"])
+        with closing(SqliteJournal(path, max_bytes=MANY, required=["a"], seen_requests=2)) as journal:
+            journal.append([b"1", b"2", b"3"])
             [again] = journal.append([b"1"])
-            journal.append([b"5"])
+        # The file still has both places of the body, and the first is the next to be forgotten.
         with closing(SqliteJournal(path, max_bytes=MANY, required=["a"], seen_requests=3)) as journal:
             assert journal.append([b"1"]) == [Appended(again.position, is_duplicate=True)]
 

@@ -199,6 +199,45 @@ def test_wherever_a_page_is_lost_what_lies_on_others_is_salvaged(tmp_path: Path,
         assert gone <= 9, f"pages {lost} of {pages} cost {gone} requests"
 
 
+def test_lost_pages_in_the_table_and_in_its_index_cost_only_the_rows_that_lay_there(tmp_path: Path) -> None:
+    bodies = [b"request %05d %s" % (number, bytes(50)) for number in range(6000)]
+    with closing(opened(tmp_path)) as journal:
+        for body in bodies:
+            journal.append([body])
+    file = tmp_path / "journal.sqlite"
+    data = bytearray(file.read_bytes())
+    # Kinds of pages, and their count of cells: https://sqlite.org/fileformat2.html, section 1.6.
+    leaves = {
+        kind: [
+            at
+            for at in range(65536, len(data), 65536)
+            if data[at] == kind and (kind == 10 or marker in data[at:][:65536])
+        ]
+        for kind, marker in ((10, b""), (13, b"request "))
+    }
+    extents = [at for at in leaves[10] if int.from_bytes(data[at + 3 : at + 5], "big") > 1000]
+    assert len(extents) >= 2
+    lost = leaves[13][len(leaves[13]) // 2]
+    rows = int.from_bytes(data[lost + 3 : lost + 5], "big")
+    data[lost : lost + 65536] = bytes(65536)
+    file.write_bytes(data)
+    with closing(SqliteJournal(file, max_bytes=MANY, required=["store"], keep_bytes=MANY)) as journal:
+        before = journal.read("store", 10**6, MANY)
+        assert bodies_of(before) == bodies[: len(before)]
+        journal.commit("store", before.end)
+        with pytest.raises(JournalError, match="journal salvage"):
+            journal.read("store", 1, MANY)
+    with file.open("r+b") as opened_file:
+        opened_file.seek(extents[0])
+        opened_file.write(bytes(65536))
+    with pytest.raises(JournalError, match="journal salvage"):
+        opened(tmp_path)
+    done = salvage(file, 5)
+    assert (done.lost, len(bodies) - done.whole) == (rows, rows)
+    with closing(opened(tmp_path)) as journal:
+        assert everything(journal) == bodies[len(before) + rows :]
+
+
 def test_bytes_that_are_no_database_are_told_and_left_alone(tmp_path: Path) -> None:
     file = tmp_path / "journal.sqlite"
     file.write_bytes(b"something else" * 1000)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from flowtrail.collector.journal.contract import Depth, JournalError, Position
+from flowtrail.collector.journal.contract import Depth, JournalError, JournalFull, Position
 from flowtrail.collector.journal.delivery import Delivery, Pace, Refused
 from flowtrail.collector.journal.inspection import JournalFile
 from flowtrail.collector.journal.sqlite import SqliteJournal
@@ -68,9 +68,11 @@ def test_a_reader_that_reserves_gets_the_same_batches_again_under_the_same_token
     journal.append([b"%d," % n for n in range(4, 9)])
     run(journal, destination)
     first = list(destination.batches)
+    journal.append([b"new,"])
     assert file.ask_to_rewind("store", 4) == 4
     run(journal, destination, most=100)
-    assert destination.batches == [*first, *first[2:]]
+    assert destination.batches[:-1] == [*first, *first[2:]]
+    assert destination.batches[-1][1] == b"new,"
 
 
 def test_a_batch_that_broke_before_a_rewind_comes_again_as_it_was_after_it(
@@ -143,6 +145,21 @@ def test_what_is_read_again_waits_as_anything_else_does(journal: SqliteJournal, 
     assert journal.depth().requests == journal.depth("export").requests == 2
     journal.commit("export", batch.end)
     assert journal.depth() == Depth(0, 0)
+
+
+def test_a_journal_is_as_full_after_a_rewind_as_what_waits_again_makes_it(tmp_path: Path) -> None:
+    path = tmp_path / "journal.sqlite"
+    with closing(SqliteJournal(path, max_bytes=10, required=["store"], keep_bytes=MANY)) as journal:
+        for body in (b"1111", b"2222"):
+            [done] = journal.append([body])
+            journal.commit("store", (done.position,))
+        with JournalFile(path) as file:
+            file.ask_to_rewind("store", 0)
+        batch = journal.read("store", 9, MANY)
+        with pytest.raises(JournalFull):
+            journal.append([b"3333"])
+        journal.commit("store", batch.end)
+        assert not journal.append([b"3333"])[0].is_duplicate
 
 
 def test_a_rewind_that_is_asked_of_a_stopped_collector_is_done_when_it_starts(tmp_path: Path) -> None:
@@ -226,7 +243,7 @@ def test_a_journal_is_told_of_while_it_is_written(tmp_path: Path) -> None:
         journal.append([b"1", b"22"])
         now_ms = 200
         journal.append([b"333"])
-        journal.commit("store", (Position(0, 2),))
+        journal.commit("store", (Position(0, 1),))
         assert [(kept.position.offset, kept.time_ms, kept.body) for kept in file.requests(1)] == [
             (2, 100, b"22"),
             (3, 200, b"333"),
@@ -234,8 +251,8 @@ def test_a_journal_is_told_of_while_it_is_written(tmp_path: Path) -> None:
         assert (file.before(100), file.before(101), file.before(201)) == (0, 2, 3)
         told = file.info()
         assert (told.id, told.last.offset) == (journal.id, 3)
-        assert (told.kept, told.waiting) == (Depth(2, 3, 100), Depth(1, 3, 200))
-        assert (told.readers[0].cursor.offset, told.readers[0].behind) == (2, Depth(1, 3, 200))
+        assert (told.kept, told.waiting) == (Depth(1, 1, 100), Depth(2, 5, 100))
+        assert (told.readers[0].cursor.offset, told.readers[0].behind) == (1, Depth(2, 5, 100))
         assert told.file_bytes + told.log_bytes > 0
 
 
