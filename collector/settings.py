@@ -159,6 +159,12 @@ class Settings(BaseSettings):
         "HTTP one that is shown must be good; over gRPC none is asked for.",
     )
 
+    max_sender_bytes_s: int = Field(
+        0,
+        ge=0,
+        description="Most bytes a second, as they come, that each token may send for longer than ten seconds; without "
+        "tokens all senders together. More is told to come back (429). 0: no limit.",
+    )
     max_memory_bytes: int = Field(
         2048 * MIB,
         ge=0,

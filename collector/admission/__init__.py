@@ -8,6 +8,7 @@ admission.py   the steps in their order
 tokens.py      who may send, by the tokens of a file
 redaction.py   what of a request must not be kept
 limits.py      how much a request may hold
+rates.py       how much each sender may send in a time
 memory.py      how much memory bodies may hold that are under way
 tls.py         certificates of every server, taken up anew when their files change
 """

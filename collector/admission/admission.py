@@ -23,6 +23,7 @@ from .answers import (
 )
 from .limits import Limits
 from .memory import PARSED_TIMES, MemoryGate
+from .rates import Rates
 from .redaction import Redaction
 from .tokens import Tokens
 
@@ -44,12 +45,14 @@ class Admission:
         redaction: Redaction | None = None,
         limits: Limits | None = None,
         memory: MemoryGate | None = None,
+        rates: Rates | None = None,
     ) -> None:
         self.max_body_bytes = max_body_bytes
         self.altered: Counter[str] = Counter()
         self._tokens = tokens
         self._redaction = redaction
         self._limits = limits
+        self._rates = rates or Rates()
         self.memory = memory or MemoryGate()
         self._lock = threading.Lock()
 
@@ -60,12 +63,14 @@ class Admission:
         about when the body is unfolded.
         """
         if self._tokens is None:
+            self._rates.check("")
             return replace(peer, name="")
         name = self._tokens.name_of(peer.authorization)
         if name is None:
             known = "the one that came is not known" if peer.authorization else "none came"
             message = f"a token is asked for here, as `Authorization: Bearer TOKEN`; {known}"
             raise Refusal(401, UNAUTHENTICATED, "token", message)
+        self._rates.check(name)
         return replace(peer, name=name)
 
     def admit(self, data: bytes, content_type: str, content_encoding: str, peer: Peer) -> Admitted:
@@ -93,7 +98,9 @@ class Admission:
     def unfold(self, data: bytes, content_encoding: str, peer: Peer) -> bytes:
         """Return the bytes of a body whatever signal it carries, once its sender may send it. Raises Refusal."""
         if peer.name is None:
-            self.welcome(peer)
+            peer = self.welcome(peer)
+        # As they came: that is what a sender's connection brings.
+        self._rates.spend(peer.name or "", len(data))
         if content_encoding not in UNFOLDED_BY:
             return _unfolded(data, content_encoding, self.max_body_bytes)
         likely_bytes = min(LIKELY_TIMES * len(data), self.max_body_bytes)

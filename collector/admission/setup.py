@@ -9,6 +9,7 @@ from flowtrail.collector.settings import Settings
 from .admission import Admission
 from .limits import Limits
 from .memory import MemoryGate
+from .rates import Rates
 from .redaction import BadRule, Redaction, parse_rule
 from .tls import TlsFiles
 from .tokens import Tokens
@@ -35,6 +36,7 @@ def admission_of(settings: Settings) -> Admission:
         tokens=_tokens(settings.intake_tokens_file),
         redaction=_redaction(settings),
         limits=limits,
+        rates=Rates(settings.max_sender_bytes_s),
         memory=MemoryGate(settings.max_memory_bytes),
     )
 
