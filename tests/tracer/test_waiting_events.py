@@ -1,6 +1,8 @@
 """A rebalance is told also where no poll returns records after it."""
 
 import gc
+import threading
+import time
 import uuid
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -14,8 +16,8 @@ from flowtrail.tracer import attributes as names
 from flowtrail.tracer.clients import consumer_events, known
 from flowtrail.tracer.clients.consumer_events import note_rebalance, note_seek
 from flowtrail.tracer.clients.known import give_up_unacknowledged, known_of
-from flowtrail.tracer.clients.waiting_events import WaitingEvents
-from flowtrail.tracer.record import Client
+from flowtrail.tracer.clients.waiting_events import WaitingEvents, _Due
+from flowtrail.tracer.record import Client, Event
 
 from .spans import Spans, attributes
 
@@ -101,6 +103,40 @@ def test_a_rebalance_since_the_last_poll_waits_for_its_own_time(spans: Spans, wa
     consumer.take_events()
     note_rebalance(consumer, names.REVOKE_EVENT, PLACES)
     assert [event.name for event in spans.one("rebalance").events] == [names.REVOKE_EVENT]
+
+
+def test_what_is_due_is_told_whoever_came_before(spans: Spans, waiting: WaitingEvents) -> None:
+    waiting.wait_s = 3600
+    first, second, third = Known(), Known(), Known()
+    note_rebalance(first, names.ASSIGN_EVENT, PLACES)
+    hour_ns = 3600 * 10**9
+    for consumer in (second, third):  # a seek that was long before
+        consumer.events.append(Event(names.SEEK_EVENT, {names.PARTITION: "1"}, time.time_ns() - hour_ns))
+        note_rebalance(consumer, names.ASSIGN_EVENT, PLACES)
+    told = {attributes(span)[names.CLIENT_ID] for span in spans.wait("rebalance", 2)}
+    assert told == {second.client().client_id, third.client().client_id}
+    assert len(first.take_events()) == 1
+
+
+def test_what_came_since_it_was_last_looked_at_is_told_before_what_is_due_later(
+    spans: Spans, waiting: WaitingEvents
+) -> None:
+    waiting.wait_s = 3600
+    again, later = Known(), Known()
+    waiting._thread = threading.current_thread()  # what it does is done here
+    due: list[_Due] = []
+    now_ns, hour_ns = time.time_ns(), 3600 * 10**9
+    for consumer, age_ns in ((again, hour_ns), (later, 0)):
+        consumer.events.append(Event(names.ASSIGN_EVENT, {}, now_ns - age_ns))
+        waiting.add(consumer)
+        waiting._wait(due)
+    again.take_events()
+    again.events.append(Event(names.REVOKE_EVENT, {}, now_ns - hour_ns // 2))
+    waiting._wait(due)
+    assert (again.is_awaited, later.is_awaited) == (True, True)
+    assert [each.waiting.client.client_id for each in sorted(due)] == [
+        consumer.client().client_id for consumer in (again, later)
+    ]
 
 
 def test_a_rebalance_of_a_consumer_that_was_let_go_is_told_too(spans: Spans, waiting: WaitingEvents) -> None:

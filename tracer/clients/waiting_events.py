@@ -5,12 +5,14 @@ of it is to be seen all the same, also when its process is killed. One thread fo
 is due; there is none before a rebalance.
 """
 
+import heapq
+import itertools
 import os
 import threading
 import time
 import weakref
 from collections import deque
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Final, NamedTuple
 
 from flowtrail.tracer.counts import COUNTS
@@ -31,6 +33,14 @@ class _Waiting(NamedTuple):
     client: Client
 
 
+class _Due(NamedTuple):
+    """When events are due, in ns since the epoch; by `number` those that are due at once keep their order."""
+
+    at_ns: int
+    number: int
+    waiting: _Waiting
+
+
 class WaitingEvents:
     """Looks after the events of consumers. Nothing here raises."""
 
@@ -38,6 +48,7 @@ class WaitingEvents:
 
     def __init__(self, wait_s: float = WAIT_S) -> None:
         self.wait_s = wait_s
+        self._numbers = itertools.count()
         self._forget()
 
     def add(self, known: Known) -> None:
@@ -51,35 +62,50 @@ class WaitingEvents:
             self._thread.start()
 
     def _run(self) -> None:
+        due: list[_Due] = []
         while True:
-            waiting = self._queue.get()
             try:
-                self._wait_for(waiting)
+                self._wait(due)
             except Exception as error:
                 COUNTS.fail("rebalances", "tell", error)
 
-    def _wait_for(self, waiting: _Waiting) -> None:
-        """Sleep until the events of one consumer are due; tell those that nobody took meanwhile."""
-        left_s = self._left_s(waiting)
-        if left_s is not None:
-            time.sleep(max(0.0, left_s))
+    def _wait(self, due: "list[_Due]") -> None:
+        """Sleep until another consumer comes, or the first events are due (`due` is a heap); those are looked at.
+
+        Not in the order in which consumers came: the events of one that came later may be older, as a seek that was
+        long before its rebalance.
+        """
+        left_s = max(0.0, (due[0].at_ns - time.time_ns()) / 1e9) if due else None
+        try:
+            waiting = self._queue.get(timeout=left_s)
+        except Empty:
+            self._look(heapq.heappop(due).waiting, due)
+        else:
+            self._keep(waiting, due)
+
+    def _look(self, waiting: _Waiting, due: "list[_Due]") -> None:
+        """Tell the events of one consumer that nobody took; those that came since wait for their own time."""
         known = waiting.known()
         if known is not None:
             known.is_awaited = False
-        left_s = self._left_s(waiting)
-        if left_s is None:
+        due_ns = self._due_ns(waiting)
+        if due_ns is None:
             return
-        if left_s <= 0:
+        if due_ns <= time.time_ns():
             Known.tell_events(waiting.events, waiting.client if known is None else known.client())
-        elif known is not None:  # others came since
-            self.add(known)
-        else:
-            self._queue.put(waiting)
+            return
+        if known is not None:
+            known.is_awaited = True
+            waiting = waiting._replace(client=known.client())
+        self._keep(waiting, due)
 
-    def _left_s(self, waiting: _Waiting) -> float | None:
-        """How long the oldest event may wait yet; None when there is none."""
+    def _keep(self, waiting: _Waiting, due: "list[_Due]") -> None:
+        heapq.heappush(due, _Due(self._due_ns(waiting) or 0, next(self._numbers), waiting))
+
+    def _due_ns(self, waiting: _Waiting) -> int | None:
+        """When the oldest event is due, ns since the epoch; None when there is none."""
         try:
-            return self.wait_s - (time.time_ns() - waiting.events[0].at_ns) / 1e9
+            return waiting.events[0].at_ns + int(self.wait_s * 1e9)
         except IndexError:
             return None
 
