@@ -513,6 +513,14 @@ def test_many_records_wake_the_drain_before_there_is_no_room(make: Callable[...,
     drain.stop(1)
 
 
+def test_drains_leave_nothing_behind_that_a_fork_would_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    registered: list[object] = []
+    monkeypatch.setattr(os, "register_at_fork", lambda **callbacks: registered.append(callbacks))
+    for _ in range(3):
+        Drain(list.clear, COUNTS, queue_size=1, batch_size=1, delay_ms=1, name="test").stop(20)
+    assert registered == []
+
+
 def test_what_happened_to_several_partitions_is_told_on_either_path(make: Callable[..., Made]) -> None:
     before = COUNTS.health().interceptor_errors
     event = Event("assign", {names.PARTITION: ["0", "1"], names.TOPIC: ["orders", "orders"]}, 2)

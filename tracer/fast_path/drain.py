@@ -10,7 +10,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
-from typing import Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from opentelemetry import context
 
@@ -60,8 +60,7 @@ class Drain(Generic[T]):
         self._name = name
         self.is_stopping = False
         self._start()
-        again = weakref.WeakMethod(self._start)
-        os.register_at_fork(after_in_child=lambda: (start := again()) and start())
+        _drains.add(self)
 
     def _start(self) -> None:
         # An Event in the queue is set when all before it are out.
@@ -194,3 +193,15 @@ class Drain(Generic[T]):
             except Exception as error:
                 COUNTS.fail(self._name, "take", error)
         return []
+
+
+_drains: "weakref.WeakSet[Drain[Any]]" = weakref.WeakSet()
+
+
+def _start_anew() -> None:
+    for drain in list(_drains):
+        drain._start()
+
+
+# Once: what is registered stays for ever, and drains come and go with what is planned.
+os.register_at_fork(after_in_child=_start_anew)
