@@ -41,6 +41,9 @@ EXPORTER_LOGGERS = (
     "opentelemetry.exporter.otlp.proto.grpc.exporter",
 )
 
+# How those begin a line about a try that failed, after which comes another.
+TRANSIENT: Final = "Transient error"
+
 
 class CountingProcessor(SpanProcessor):
     """Queues finished, sampled spans and exports them from a thread of its own.
@@ -158,7 +161,7 @@ class CountingProcessor(SpanProcessor):
             return
         self._counts.export(sent)
         if sent == spans:
-            self._hush.last = ""
+            self._hush.forget()
         else:
             self._counts.drop(spans - sent, NOT_EXPORTED)
             self._report()
@@ -171,11 +174,13 @@ class CountingProcessor(SpanProcessor):
         now = self._clock()
         if self._reported_at is not None and now - self._reported_at < REPORT_EVERY_S:
             return
+        endpoint = getattr(self._exporter, "_endpoint", None)  # of OpenTelemetry's own exporters
         _log.warning(
-            "%d spans dropped since the last report, %d since the start: %s",
+            "%d spans dropped since the last report, %d since the start%s: %s",
             dropped - self._reported,
             dropped,
-            self._hush.last or "the exporter is slower than the program",
+            f", to {endpoint}" if isinstance(endpoint, str) else "",
+            self._hush.told() or "the queue is full: no answer yet, or slower ones than the program",
         )
         self._reported, self._reported_at = dropped, now
 
@@ -186,6 +191,8 @@ class _Hush(logging.Filter):
     def __init__(self) -> None:
         super().__init__()
         self.last = ""
+        # Why the exporter came back for another try: what it says when it gives up does not repeat it.
+        self._cause = ""
         self._thread = 0
 
     def install(self) -> None:
@@ -197,8 +204,19 @@ class _Hush(logging.Filter):
         for name in EXPORTER_LOGGERS:
             logging.getLogger(name).removeFilter(self)
 
+    def told(self) -> str:
+        return f"{self.last} {self._cause}".strip()
+
+    def forget(self) -> None:
+        """The exporter works again."""
+        self.last = self._cause = ""
+
     def filter(self, record: logging.LogRecord) -> bool:
         if record.thread != self._thread:
             return True
-        self.last = record.getMessage()
+        text = record.getMessage()
+        if text.startswith(TRANSIENT):
+            self._cause = f"({text.removesuffix('.')})"
+        else:
+            self.last = text
         return False

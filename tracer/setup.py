@@ -79,13 +79,19 @@ def set_up(
             _passed_over.add(service)
             _log.warning("this process is already the service %r; the name %r is not used", _service, service)
     elif service is not None:
-        _log.info("the program has its own tracer provider: it names the service, not service=%r", service)
+        _warn_of_unused(service)
     TRACING.use(tracer_provider)
     if wants_metrics:
         metrics_setup.make_provider()
     METRICS.use(meter_provider)
     measure()
     _watch_exit()
+
+
+def _warn_of_unused(service: str) -> None:
+    if service not in _passed_over:
+        _passed_over.add(service)
+        _log.warning("the program's own tracer provider names the service; the name %r is not used", service)
 
 
 def _has_provider() -> bool:

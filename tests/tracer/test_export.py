@@ -243,6 +243,9 @@ def test_with_the_collector_away_sends_go_on_and_what_is_lost_is_counted_and_log
     messages = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
     assert len(messages) == 1
     assert "spans dropped since the last report" in messages[0]
+    assert f", to {endpoint}: " in messages[0]
+    if state == "down":
+        assert "refused" in messages[-1]
 
 
 class Accepting(BaseHTTPRequestHandler):

@@ -83,7 +83,12 @@ def template_of(exporter: Any) -> Send | None:
         data = request(encoded, deferring.resource, deferring.scope)
         if ready:
             data += encode_spans(ready).SerializePartialToString()
-        return len(encoded) + len(ready) if client.export(data).success else 0
+        result = client.export(data)
+        if result.success:
+            return len(encoded) + len(ready)
+        if isinstance(getattr(result, "error", None), Exception):
+            raise result.error  # what the exporter logs does not say it
+        return 0
 
     return send
 
