@@ -5,34 +5,29 @@ The options are made from the settings, so none can be forgotten: `api_port` is 
 
 import inspect
 import logging
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Final, get_origin
 
 import typer
-from pydantic import ValidationError
 from pydantic.fields import FieldInfo
-from pydantic_core import ErrorDetails
-from pydantic_settings import SettingsError
 
+from flowtrail.collector.configuration import BadConfiguration, configure, environment_name, option_name, shown
 from flowtrail.collector.settings import Settings
+from flowtrail.tracer.configuration import VARIABLES
 
 from .asking import Exit, need, stop
+
+log = logging.getLogger(__name__)
 
 # Shorter names beside the settings' own.
 _SHORT: Final = {"export_url": "--export"}
 
+# Variables that the commands themselves read.
+_OTHER_VARIABLES: Final = ("FLOWTRAIL_CONFIG", "FLOWTRAIL_TOKEN", "FLOWTRAIL_URL")
+
 _AS_THEY_ARE: Final = (bool, int, float, str, Path)
-
-
-def option_name(field: str) -> str:
-    """`api_port` → `--api-port`."""
-    return "--" + field.replace("_", "-")
-
-
-def environment_name(field: str) -> str:
-    """`api_port` → `FLOWTRAIL_API_PORT`."""
-    return f"{Settings.model_config.get('env_prefix', '')}{field}".upper()
 
 
 def default_text(field: FieldInfo) -> str:
@@ -43,30 +38,43 @@ def default_text(field: FieldInfo) -> str:
     return "empty" if value in (None, "", {}) else str(value)
 
 
-def _collect(**options: Any) -> None:
-    need("collector", ("chdb", "clickhouse_connect", "confluent_kafka", "grpc", "httptools", "starlette", "uvicorn"))
+_NEEDED: Final = (
+    "chdb",
+    "clickhouse_connect",
+    "confluent_kafka",
+    "grpc",
+    "httptools",
+    "prometheus_client",
+    "starlette",
+    "tomli_w",
+    "uvicorn",
+)
+
+
+def _collect(*, config: Path | None = None, print_config: bool = False, **options: Any) -> None:
+    need("collector", _NEEDED)
+    arguments = {name: _value(name, given) for name, given in options.items() if given is not None}
     try:
-        settings = Settings(**{name: _value(name, given) for name, given in options.items() if given is not None})
-    except ValidationError as error:
-        stop("; ".join(map(_sentence, error.errors())), Exit.BAD_USE)
-    except SettingsError as error:
+        configuration = configure(arguments, os.environ, config, {*VARIABLES, *_OTHER_VARIABLES})
+    except BadConfiguration as error:
         stop(str(error), Exit.BAD_USE)
+    if print_config:
+        for sentence in configuration.warnings:
+            typer.echo(f"flowtrail: {sentence}", err=True)
+        typer.echo(shown(configuration), nl=False)
+        return
     from flowtrail.collector.service import Broken, StartError, run
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("uvicorn").setLevel(logging.WARNING)  # it would tell of each server's start and end
+    for sentence in configuration.warnings:
+        log.warning("%s", sentence)
     try:
-        run(settings)
+        run(configuration.settings)
     except StartError as error:
         stop(str(error), Exit.BAD_USE)
     except Broken as error:
         stop(str(error), Exit.BROKEN)
-
-
-def _sentence(wrong: ErrorDetails) -> str:
-    """`--api-port: Input should be less than or equal to 65535`."""
-    name = option_name(str(wrong["loc"][0])) if wrong["loc"] else "the settings"
-    return f"{name}: {wrong['msg'].removeprefix('Value error, ')}"
 
 
 def _value(name: str, given: Any) -> Any:
@@ -107,8 +115,28 @@ def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[wanted, option])
 
 
+def _about_the_file() -> list[inspect.Parameter]:
+    config = typer.Option(
+        "--config",
+        envvar="FLOWTRAIL_CONFIG",
+        metavar="FILE",
+        help="TOML file of options; weaker than arguments and the environment. (default: flowtrail.toml in the data "
+        "directory, where there is one)",
+        show_default=False,
+    )
+    print_config = typer.Option(
+        "--print-config",
+        help="Print every option as it is in force, as TOML, with where it was set and without secrets; then leave.",
+    )
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    return [
+        inspect.Parameter("config", keyword, default=None, annotation=Annotated[Path | None, config]),
+        inspect.Parameter("print_config", keyword, default=False, annotation=Annotated[bool, print_config]),
+    ]
+
+
 def _with_an_option_for_each_setting(command: Callable[..., None]) -> Callable[..., None]:
-    parameters = [_parameter(name, field) for name, field in Settings.model_fields.items()]
+    parameters = _about_the_file() + [_parameter(name, field) for name, field in Settings.model_fields.items()]
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return command

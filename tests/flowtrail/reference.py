@@ -1,6 +1,6 @@
-"""The reference of options, from where they are defined: deploy/flowtrail.env and two tables of docs/configuration.md.
+"""The reference of options, from where they are defined: two files in deploy/ and two tables of docs/configuration.md.
 
-`python -m tests.flowtrail.reference` writes both anew; tests hold that they are what it would write.
+`python -m tests.flowtrail.reference` writes them anew; tests hold that they are what it would write.
 """
 
 import json
@@ -8,12 +8,15 @@ import textwrap
 from pathlib import Path
 from typing import Any, Final
 
-from flowtrail.cli.collect import environment_name, option_name
+import tomli_w
+
+from flowtrail.collector.configuration import environment_name, option_name
 from flowtrail.collector.settings import Settings
 from flowtrail.tracer.configuration import VARIABLES, Configuration, variable_name
 
 ROOT: Final = Path(__file__).parent.parent.parent
 ENVIRONMENT_FILE: Final = ROOT / "deploy" / "flowtrail.env"
+TOML_FILE: Final = ROOT / "deploy" / "flowtrail.toml"
 PAGE: Final = ROOT / "docs" / "configuration.md"
 BEGIN: Final = "<!-- options of collect: begin (made by `make reference`) -->\n"
 END: Final = "<!-- options of collect: end -->\n"
@@ -31,6 +34,29 @@ def environment_file() -> str:
         sentence = textwrap.fill(str(field.description), 118, initial_indent="# ", subsequent_indent="# ")
         parts.append(f"\n{sentence}\n#{environment_name(name)}={_written(field.default)}\n")
     return "".join(parts)
+
+
+def toml_file() -> str:
+    """Every setting as a commented line of a TOML file, with its sentence above it; the tables at its end."""
+    parts = [
+        "# Every option of `flowtrail collect` with its default. A line without its # is in force:\n"
+        "# flowtrail collect --config flowtrail.toml, or lay it into the data directory.\n"
+    ]
+    fields = Settings.model_fields
+    for name in sorted(fields, key=lambda name: isinstance(fields[name].default, dict)):
+        sentence = textwrap.fill(_of_a_file(str(fields[name].description)), 118)
+        written = tomli_w.dumps({name: _of_toml(fields[name].default)})
+        parts.append("\n" + textwrap.indent(sentence, "# ") + "\n" + textwrap.indent(written, "#"))
+    return "".join(parts)
+
+
+def _of_a_file(description: str) -> str:
+    """The sentence without how a value is written in the environment."""
+    return description.replace(", as a JSON list", "").replace(", as a JSON object", ", as a table")
+
+
+def _of_toml(default: Any) -> Any:
+    return list(default) if isinstance(default, tuple) else str(default) if isinstance(default, Path) else default
 
 
 def table() -> str:
@@ -74,4 +100,5 @@ def _written(default: Any) -> str:
 
 if __name__ == "__main__":
     ENVIRONMENT_FILE.write_text(environment_file())
+    TOML_FILE.write_text(toml_file())
     PAGE.write_text(page(PAGE.read_text()))

@@ -3,13 +3,16 @@
 import ast
 import logging
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 import typer
 
-from flowtrail.cli import app, collect
+from flowtrail.cli import app
+from flowtrail.collector import configuration as configuration_module
 from flowtrail.collector import settings as settings_module
+from flowtrail.collector.configuration import environment_name, option_name
 from flowtrail.collector.settings import Settings
 
 
@@ -28,12 +31,12 @@ def parameters() -> dict[str, Any]:
 
 def test_every_setting_is_an_option_with_its_sentence() -> None:
     options = parameters()
-    assert set(options) - {"help"} == set(Settings.model_fields)
+    assert set(options) - {"help", "config", "print_config"} == set(Settings.model_fields)
     for name, field in Settings.model_fields.items():
-        assert collect.option_name(name) in options[name].opts
+        assert option_name(name) in options[name].opts
         assert field.description, f"{name} has no description"
         assert field.description in options[name].help
-        assert collect.environment_name(name) in options[name].help
+        assert environment_name(name) in options[name].help
 
 
 def test_without_options_the_defaults_hold(started: list[Settings]) -> None:
@@ -62,6 +65,46 @@ def test_what_is_typed_reaches_the_collector(started: list[Settings], tmp_path: 
     assert settings.dead_letter_topics == ()
 
 
+def test_a_named_file_reaches_the_collector(started: list[Settings], tmp_path: Path) -> None:
+    (tmp_path / "some.toml").write_text("api_port = 7")
+    assert app.run(["collect", "--config", str(tmp_path / "some.toml")]) == 0
+    assert started[0].api_port == 7
+
+
+def test_a_wrong_file_stops_the_start(
+    started: list[Settings], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "some.toml").write_text("api_prot = 7")
+    assert app.run(["collect", "--config", str(tmp_path / "some.toml")]) == 2
+    assert "did you mean api_port?" in capsys.readouterr().err
+    assert started == []
+
+
+def test_a_variable_that_sets_nothing_is_told_of_and_does_no_harm(
+    started: list[Settings], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("FLOWTRAIL_API_PROT", "7")
+    monkeypatch.setenv("FLOWTRAIL_TOKEN", "of the commands")
+    monkeypatch.setenv("FLOWTRAIL_CAPTURE_KEYS", "off")  # the tracer's
+    assert app.run(["collect"]) == 0
+    (told,) = [record.getMessage() for record in caplog.records if "sets nothing" in record.getMessage()]
+    assert told.startswith("FLOWTRAIL_API_PROT")
+    assert len(started) == 1
+
+
+def test_what_is_printed_is_a_file_that_sets_the_same(
+    started: list[Settings], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    typed = ["--data-dir", str(tmp_path), "--api-port", "7", "--kafka-properties", "sasl.username=me"]
+    assert app.run(["collect", *typed, "--print-config"]) == 0
+    assert started == []
+    (tmp_path / "flowtrail.toml").write_text(capsys.readouterr().out)
+    app.run(["collect", *typed])
+    app.run(["collect", "--data-dir", str(tmp_path)])
+    assert started[0] == started[1]
+    assert started[1].api_port == 7
+
+
 def test_an_option_is_stronger_than_the_environment(started: list[Settings], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FLOWTRAIL_API_PORT", "1")
     monkeypatch.setenv("FLOWTRAIL_LAG_INTERVAL_MS", "250")
@@ -74,7 +117,7 @@ def test_a_wrong_environment_is_a_sentence(
 ) -> None:
     monkeypatch.setenv("FLOWTRAIL_API_PORT", "a port")
     assert app.run(["collect"]) == 2
-    assert "--api-port: Input should be a valid integer" in capsys.readouterr().err
+    assert "FLOWTRAIL_API_PORT: Input should be a valid integer" in capsys.readouterr().err
     monkeypatch.setenv("FLOWTRAIL_API_PORT", "1")
     monkeypatch.setenv("FLOWTRAIL_RETRY_TOPICS", "[")
     assert app.run(["collect"]) == 2
@@ -82,14 +125,20 @@ def test_a_wrong_environment_is_a_sentence(
     assert started == []
 
 
-def test_the_settings_need_nothing_of_the_collector() -> None:
+@pytest.mark.parametrize("module", [settings_module, configuration_module])
+def test_the_settings_need_nothing_of_the_collector(module: ModuleType) -> None:
     """The command line reads them where only the pages are installed."""
-    tree = ast.parse(Path(settings_module.__file__).read_text())
-    imported = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    tree = ast.parse(Path(str(module.__file__)).read_text())
+    imported = {node.module for node in tree.body if isinstance(node, ast.ImportFrom)}
     assert {str(module).split(".")[0] for module in imported} <= {
+        "collections",
+        "dataclasses",
+        "difflib",
         "pathlib",
+        "settings",
         "typing",
         "urllib",
         "pydantic",
+        "pydantic_core",
         "pydantic_settings",
     }

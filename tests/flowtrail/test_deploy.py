@@ -20,9 +20,9 @@ import yaml
 from starlette.applications import Starlette
 
 from flowtrail.cli.app import app
-from flowtrail.cli.collect import environment_name
 from flowtrail.collector.api.answers import Health
 from flowtrail.collector.api.app import make_app
+from flowtrail.collector.configuration import configure, environment_name
 from flowtrail.collector.settings import Settings
 from flowtrail.collector.store.connection import Store
 
@@ -207,3 +207,15 @@ def test_a_line_of_the_reference_file_means_the_default(line: str, monkeypatch: 
     without = Settings()
     monkeypatch.setenv(name, value)
     assert Settings() == without
+
+
+def test_the_reference_in_toml_holds_every_option_with_its_default_and_sentence() -> None:
+    assert (DEPLOY / "flowtrail.toml").read_text() == reference.toml_file(), "run `make reference`"
+
+
+def test_the_lines_of_the_reference_in_toml_mean_the_defaults(tmp_path: Path) -> None:
+    text = re.sub(r"^#(?! )", "", reference.toml_file(), flags=re.MULTILINE)
+    (tmp_path / "all.toml").write_text(re.sub(r"^#( {4}\S)", r"\1", text, flags=re.MULTILINE))
+    configuration = configure({}, {}, tmp_path / "all.toml")
+    assert configuration.settings == Settings()
+    assert {places[0] for places in configuration.origins.values()} == {str(tmp_path / "all.toml")}
