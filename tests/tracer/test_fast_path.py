@@ -4,6 +4,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
+from typing import NamedTuple
 
 import pytest
 from hypothesis import given
@@ -45,10 +46,10 @@ from flowtrail.tracer.fast_path.otlp_bytes import encode_attributes
 from flowtrail.tracer.fast_path.otlp_template import encode_noted, request
 from flowtrail.tracer.fast_path.samplers import decider
 from flowtrail.tracer.fast_path.sdk_span import Noted, readable
-from flowtrail.tracer.interceptor import ABORTED, Chain
+from flowtrail.tracer.interceptor import ABORTED, COMMITTED, UNKNOWN, Chain
 from flowtrail.tracer.record import Client, Committed, Event, Header, Polled, Received
 from flowtrail.tracer.tracing import Tracing, end_process
-from flowtrail.tracer.under_way import Sending
+from flowtrail.tracer.under_way import Sending, Transaction
 
 from .spans import wait_until
 
@@ -624,6 +625,9 @@ a_record = st.builds(
     timestamp_ms=st.none() | st.integers(0, 2**62),
     headers=st.lists(a_header, max_size=4),
     is_tombstone=st.booleans(),
+    delivery_attempt=st.none() | st.integers(1, 5),
+    key_schema=st.none() | st.just("7"),
+    value_schema=st.none() | st.just("8"),
 )
 a_parent = st.none() | st.builds(
     SpanContext,
@@ -643,21 +647,97 @@ an_event = st.builds(
 )
 
 
+class Sent(NamedTuple):
+    """A send that was answered; without partition and offset where the client does not say them."""
+
+    key: object
+    is_tombstone: bool
+    partition: int | None
+    offset: int | None
+    headers: list[Header]
+    appended_ms: int | None
+    schemas: tuple[str | None, str | None] | None
+    transaction: tuple[str | None, str | None] | None  # its id, and the outcome
+
+    def of(self, deferring: Deferring, client: Client, topic: str, parent: SpanContext | None) -> Sending:
+        """The note of it, made as `Tracing.start_send` and the answer do."""
+        token = context.attach(Context() if parent is None else trace.set_span_in_context(NonRecordingSpan(parent)))
+        sending = Sending(client, None)
+        if self.transaction is not None:
+            transactional_id, outcome = self.transaction
+            sending.transaction = Transaction(client, transactional_id)
+        try:
+            assert deferring.start_send(sending, context.get_current())
+        finally:
+            context.detach(token)
+        sending.topic, sending.key, sending.is_tombstone = topic, self.key, self.is_tombstone
+        sending.partition, sending.schemas = None, self.schemas
+        sending.outcome = None if self.transaction is None else outcome
+        sending.captured = tuple(self.headers) if CONFIGURATION.now.capture_headers else None
+        if self.appended_ms is not None:
+            sending.appended(self.appended_ms)
+        sending.answered(self.partition, self.offset)
+        return sending
+
+
+# Most have nothing out of the ordinary, or the straight way would hardly be gone.
+a_send = st.builds(
+    Sent,
+    key=st.one_of(st.none(), texts, st.binary(max_size=40), st.integers(), st.uuids(), st.just("half \ud800")),
+    is_tombstone=st.sampled_from([False, False, False, True]),
+    partition=st.none() | st.integers(0, 2**31 - 1),
+    offset=st.none() | st.integers(0, 2**63 - 1),
+    headers=st.lists(a_header, max_size=4),
+    appended_ms=st.sampled_from([None, None, None, 1_700_000_000_000]),
+    schemas=st.sampled_from([None, None, None, ("7", None), (None, "8"), ("7", "8")]),
+    transaction=st.none() | st.tuples(st.none() | texts, st.sampled_from([None, COMMITTED, ABORTED, UNKNOWN])),
+)
+
+
+def backwards(attribute: str, text: str) -> str:
+    return text[::-1]
+
+
+def hiding(attribute: str, text: str) -> str | None:
+    return None if attribute == names.KEY else text
+
+
+def halving(attribute: str, text: str) -> str:
+    return text + "\ud800"
+
+
+def failing(attribute: str, text: str) -> str:
+    raise ValueError(text)
+
+
+a_configuration = st.builds(
+    Configuration,
+    capture_keys=st.sampled_from(["text", "hash", "off"]),
+    hash_secret=st.sampled_from(["", "secret"]),
+    capture_headers=st.sampled_from([(), ("colour",), ("colour", "traceparent")]),
+    redact=st.sampled_from([None, backwards, hiding, halving, failing]),
+)
+
+
 @given(
     st.lists(a_record, min_size=1, max_size=4),
+    a_send,
     a_parent,
     st.lists(an_event, max_size=3),
     st.dictionaries(names_of, texts, max_size=3),
     st.booleans(),
     st.sampled_from([1, 2, 128]),
+    st.just(Configuration()) | a_configuration,
 )
 def test_the_template_encodes_as_the_stock_encoder_does(
     records: list[Received],
+    sent: Sent,
     parent: SpanContext | None,
     events: list[Event],
     resource: dict[str, str],
     is_batch: bool,
     most_links: int,
+    configuration: Configuration,
 ) -> None:
     provider = TracerProvider(
         shutdown_on_exit=False,
@@ -667,12 +747,13 @@ def test_the_template_encodes_as_the_stock_encoder_does(
     provider.add_span_processor(Keeping())
     deferring = plan(provider.get_tracer("flowtrail.tracer", "1.2", "https://schema.example/2"), provider)
     assert deferring is not None
+    before, CONFIGURATION.now = CONFIGURATION.now, configuration
     try:
         polled = Polled(records[0].client, records, 1_700_000_000_000_000_000, events)
         notes: list[Noted] = [
             PollNote(deferring, polled, parent, 1_700_000_000_000_000_001),
             _processed(deferring, records if is_batch else records[:1], parent, is_batch),
-            _sent(deferring, records[0], parent),
+            sent.of(deferring, records[0].client, records[0].topic, parent),
         ]
         # A poll draws its ids when it is described: for both ways the same.
         number(deferring)
@@ -682,6 +763,7 @@ def test_the_template_encodes_as_the_stock_encoder_does(
         number(deferring)
         theirs = encode_spans([readable(span, deferring) for note in notes for span in note.described()])
     finally:
+        CONFIGURATION.now = before
         deferring.leave()
         provider.shutdown()
     assert ExportTraceServiceRequest.FromString(request(encoded, deferring.resource, deferring.scope)) == theirs
@@ -716,20 +798,6 @@ def number(deferring: Deferring) -> None:
     ids = Counting()
     deferring._bits = lambda count: 0
     deferring._trace_id, deferring._span_id = ids.generate_trace_id, ids.generate_span_id
-
-
-def _sent(deferring: Deferring, record: Received, parent: SpanContext | None) -> Sending:
-    token = context.attach(Context() if parent is None else trace.set_span_in_context(NonRecordingSpan(parent)))
-    try:
-        sending = Sending(record.client, None)
-        sending.topic, sending.key, sending.is_tombstone, sending.captured = record.topic, record.key, False, None
-        if record.is_tombstone:
-            sending.is_tombstone, sending.schemas = True, ("7", None)
-        assert deferring.start_send(sending, context.get_current())
-        sending.answered(record.partition, record.offset)
-    finally:
-        context.detach(token)
-    return sending
 
 
 def _processed(

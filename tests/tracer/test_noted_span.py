@@ -20,6 +20,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, Spa
 from opentelemetry.trace import SpanContext
 
 from flowtrail.tracer import attributes as names
+from flowtrail.tracer.configuration import CONFIGURATION, Configuration
 from flowtrail.tracer.counts import COUNTS
 from flowtrail.tracer.fast_path import hand_over
 from flowtrail.tracer.fast_path.deferring import Deferring, plan
@@ -31,12 +32,12 @@ from flowtrail.tracer.record import Client, Polled, Received
 from flowtrail.tracer.tracing import Tracing, end_process
 
 from .spans import wait_until
-from .test_fast_path import Keeping, a_parent, a_record
+from .test_fast_path import Keeping, Sent, a_configuration, a_parent, a_record, a_send
 from .test_fast_path import _processed as processed
-from .test_fast_path import _sent as sent
 from .test_otlp_grpc import Receiver, flat
 
 CLIENT = Client("till-4", "billing")
+SENT = Sent(b"key", False, 3, 42, [], None, None, None)
 
 
 @pytest.fixture(params=["http", "grpc"])
@@ -344,11 +345,14 @@ def deferring() -> Iterator[Deferring]:
     provider.shutdown()
 
 
-def noted(deferring: Deferring, records: Sequence[Received], parent: SpanContext | None) -> list[NotedSpan]:
+def noted(
+    deferring: Deferring, records: Sequence[Received], parent: SpanContext | None, sent: Sent = SENT
+) -> list[NotedSpan]:
     one = processed(deferring, list(records[:1]), parent, False)
     batch = processed(deferring, [*records, *records], parent, True)
     # Sampled whatever the parent: `processed` sees to that.
-    made = [(sent(deferring, records[0], parent), False), (one, False), *((span, True) for span in batch.described())]
+    send = sent.of(deferring, records[0].client, records[0].topic, parent)
+    made = [(send, False), (one, False), *((span, True) for span in batch.described())]
     return [NotedSpan(span, deferring, is_described=is_described) for span, is_described in made]  # type: ignore[arg-type]
 
 
@@ -393,21 +397,33 @@ def test_one_that_cannot_be_described_keeps_the_trace_together(
     assert int.from_bytes(found.span_id, "big") == span.context.span_id
 
 
-@given(st.lists(a_record, min_size=1, max_size=3), a_parent, st.lists(st.booleans(), min_size=3, max_size=3))
+@given(
+    st.lists(a_record, min_size=1, max_size=3),
+    a_send,
+    a_parent,
+    st.lists(st.booleans(), min_size=3, max_size=3),
+    st.just(Configuration()) | a_configuration,
+)
 def test_it_is_encoded_as_the_sdks_span_is_whether_somebody_looked_or_not(
-    records: list[Received], parent: SpanContext | None, is_looked_at: list[bool]
+    records: list[Received],
+    sent: Sent,
+    parent: SpanContext | None,
+    is_looked_at: list[bool],
+    configuration: Configuration,
 ) -> None:
     provider = TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(Keeping())
     deferring = plan(provider.get_tracer("flowtrail.tracer", "1.2"), provider)
     assert deferring is not None
+    before, CONFIGURATION.now = CONFIGURATION.now, configuration
     try:
-        made = noted(deferring, records, parent)
+        made = noted(deferring, records, parent, sent)
         for span, is_read in zip(made, is_looked_at, strict=True):
             assert not is_read or span.name
         ours = encode(made)
         theirs = encode_spans([*made])
     finally:
+        CONFIGURATION.now = before
         deferring.leave()
         provider.shutdown()
     assert by_id(ours) == by_id(theirs)
