@@ -6,7 +6,9 @@ under_way.py        a send that waits for its answer, and a transaction
 headers.py          trace context in and out of record headers, by OpenTelemetry's propagators (propagation.py), or
                     straight where there is but a W3C `traceparent` (traceparent.py)
 spans.py            records to attributes and links, by the semantic conventions
-tracing.py          makes the spans, and the span around processing
+tracing.py          makes the spans, and the span around processing; span_error.py: what they say of exceptions
+held_sends.py       sends whose spans wait for the outcome of their transaction
+left_out.py         what is not traced: suppressed contexts, excluded topics
 current_context.py  the context of this thread or task, asked at every record
 shapes.py           what a client's spans on one topic have in common
 fast_path/          note now, make spans or their bytes on another thread

@@ -38,9 +38,10 @@ from . import attributes as names
 from .configuration import CONFIGURATION
 from .counts import COUNTS
 from .current_context import attach, get_current
+from .left_out import is_suppressed
 from .metrics import METRICS
 from .record import Client, Received
-from .tracing import TRACING, end_process, is_suppressed
+from .tracing import TRACING, end_process
 
 if TYPE_CHECKING:
     import asyncio

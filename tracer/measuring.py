@@ -15,10 +15,11 @@ from . import attributes as names
 from . import spans
 from .configuration import CONFIGURATION
 from .counts import COUNTS
+from .left_out import is_suppressed, traced_offsets
 from .metrics import METRICS
 from .record import Client, Closed, Committed, Event, Polled, Unacknowledged
 from .shapes import shape_of
-from .tracing import CHAIN, Tracing, is_suppressed
+from .tracing import CHAIN, Tracing
 from .under_way import Sending, Transaction
 
 
@@ -89,16 +90,11 @@ class Measuring:
     def committed(self, committed: Committed) -> None:
         duration_ns = time.time_ns() - committed.started_ns
         span = self._last.committed(committed)
-        now = CONFIGURATION.now
-        if now.excluded_topics and committed.offsets:
-            kept = {place: offset for place, offset in committed.offsets.items() if not now.is_excluded(place[0])}
-            if not kept:
-                return
-            committed = committed._replace(offsets=kept)
-        if not is_suppressed():
+        kept = traced_offsets(committed)
+        if kept is not None and not is_suppressed():
             METRICS.finished(
                 names.COMMIT,
-                shape_of(names.COMMIT, committed.client, spans.committed_topic(committed)).attributes,
+                shape_of(names.COMMIT, committed.client, spans.committed_topic(kept)).attributes,
                 duration_ns,
                 0,
                 None if committed.error is None else spans.error_type(committed.error),

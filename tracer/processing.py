@@ -29,8 +29,9 @@ from opentelemetry.trace import Span
 from .clients.consumer_record import client_of, read_record
 from .counts import COUNTS
 from .inferred import replace as replace_inferred
+from .left_out import is_suppressed
 from .record import Client, Received
-from .tracing import TRACING, end_process, is_suppressed
+from .tracing import TRACING, end_process
 
 R = TypeVar("R")
 

@@ -11,22 +11,24 @@ from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry import baggage, context, trace
 from opentelemetry.context import Context
-from opentelemetry.trace import Link, NonRecordingSpan, Span, SpanContext, Status, StatusCode, Tracer, TracerProvider
+from opentelemetry.trace import Link, NonRecordingSpan, Span, SpanContext, Tracer, TracerProvider
 from opentelemetry.trace.propagation import _SPAN_KEY
 
 from . import attributes as names
 from . import headers, spans
-from .capture import redacted
 from .configuration import CONFIGURATION
 from .counts import COUNTS
 from .current_context import get_current
+from .held_sends import end_held, hold
 from .interceptor import Chain
+from .left_out import is_suppressed, is_suppressed_in, traced, traced_offsets
 from .metrics import METRICS
 from .origin import forwarded_attributes
 from .record import Client, Closed, Committed, Event, Polled, Received, Unacknowledged
 from .schema_ids import NO_SCHEMAS, SCHEMAS_END, schema_ids
-from .serde_errors import may_hold_data, may_lead_to_data, schemas_of
+from .serde_errors import schemas_of
 from .shapes import Shape, shape_of
+from .span_error import set_error
 from .under_way import Schemas, Sending, Transaction
 
 if TYPE_CHECKING:
@@ -35,14 +37,10 @@ if TYPE_CHECKING:
 SCOPE: Final = "flowtrail.tracer"
 # The SDK cuts off links beyond its limit, by default 128 (OTEL_SPAN_LINK_COUNT_LIMIT).
 LINKS_PER_SPAN: Final = 128
-# Sends whose spans wait for the outcome of their transaction. They all end at once then: half of what the queue holds.
-MOST_HELD: Final = 4096
 # The records now being processed: what a send's headers may have been copied from. It lives in the OpenTelemetry
 # context, so that it goes wherever the program takes that.
 _RECEIVED: Final = context.create_key("flowtrail-received")
 _NOTHING: Final[spans.Attributes] = {}
-# The API's key, and the plain name that older instrumentations set.
-_SUPPRESSED: Final = (context._SUPPRESS_INSTRUMENTATION_KEY, "suppress_instrumentation")
 
 
 class Tracing:
@@ -107,7 +105,7 @@ class Tracing:
     def start_send(self, sending: Sending, topic: str, key: object, value: object, partition: int | None) -> None:
         current = get_current()
         now = CONFIGURATION.now
-        if (current and _is_suppressed(current)) or (
+        if (current and is_suppressed_in(current)) or (
             now.excluded_topics and topic is not None and now.is_excluded(topic)
         ):
             return
@@ -168,7 +166,7 @@ class Tracing:
                 if sending.transaction is None:
                     deferring.put(sending)
                 else:
-                    _hold(sending.transaction, sending)
+                    hold(sending.transaction, sending)
                 return
             sending.described()
             span = deferring.begun(sending)
@@ -181,11 +179,11 @@ class Tracing:
         if isinstance(error, Unacknowledged):
             span.add_event(names.UNACKNOWLEDGED_EVENT)
         else:
-            _set_error(span, error)
+            set_error(span, error)
         if sending.transaction is None:
             span.end()
         else:
-            _hold(sending.transaction, span)
+            hold(sending.transaction, span)
 
     # Transactions
 
@@ -201,20 +199,20 @@ class Tracing:
     def end_transaction(self, transaction: Transaction, outcome: str, error: BaseException | None) -> None:
         transaction.outcome = outcome
         span, transaction.span = transaction.span, None
-        _end_held(transaction)
+        end_held(transaction)
         if span is not None:
             span.set_attribute(names.TRANSACTION_OUTCOME, outcome)
-            _set_error(span, error)
+            set_error(span, error)
             span.end()
 
     # Polls, commits and the end
 
     def polled(self, polled: Polled) -> None:
         current = get_current()
-        if current and _is_suppressed(current):
+        if current and is_suppressed_in(current):
             return
         if CONFIGURATION.now.excluded_topics:
-            polled = polled._replace(records=_traced(polled.records))
+            polled = polled._replace(records=traced(polled.records))
             if not polled.records:
                 return
         fast = self._fast()
@@ -224,10 +222,10 @@ class Tracing:
     def polled_by(self, polled: Polled) -> Span | None:
         """The same, and return the span of the first records, for whoever asks for its ids; None without one."""
         current = get_current()
-        if _is_suppressed(current):
+        if is_suppressed_in(current):
             return None
         if CONFIGURATION.now.excluded_topics:
-            polled = polled._replace(records=_traced(polled.records))
+            polled = polled._replace(records=traced(polled.records))
             if not polled.records:
                 return None
         fast = self._fast()
@@ -251,14 +249,12 @@ class Tracing:
 
     def committed(self, committed: Committed) -> Span | None:
         current = get_current()
-        if _is_suppressed(current):
+        if is_suppressed_in(current):
             return None
-        now = CONFIGURATION.now
-        if now.excluded_topics and committed.offsets:
-            kept = {place: offset for place, offset in committed.offsets.items() if not now.is_excluded(place[0])}
-            if not kept:
-                return None
-            committed = committed._replace(offsets=kept)
+        kept = traced_offsets(committed)
+        if kept is None:
+            return None
+        committed = kept
         fast = self._fast()
         noted = None if fast is None else fast.committed(current, committed)
         if noted is not None:
@@ -271,7 +267,7 @@ class Tracing:
         try:
             for attributes in spans.committed_events(committed):
                 span.add_event(names.COMMIT_EVENT, attributes)
-            _set_error(span, committed.error)
+            set_error(span, committed.error)
         finally:
             span.end()
         return span
@@ -291,7 +287,7 @@ class Tracing:
         try:
             for event in closed.events:
                 span.add_event(event.name, event.attributes, event.at_ns)
-            _set_error(span, closed.error)
+            set_error(span, closed.error)
         finally:
             span.end()
 
@@ -309,7 +305,7 @@ class Tracing:
         current = get_current()
         now = CONFIGURATION.now
         if now.excluded_topics:
-            records = _traced(records)
+            records = traced(records)
             if not records:
                 return [], Context(current)
         also = spans.INFERRED if is_inferred else _NOTHING
@@ -417,7 +413,7 @@ def end_process(started: Sequence[Span], error: BaseException | None) -> None:
     ended_ns = time.time_ns()
     for span in started:
         if error is not None:
-            _set_error(span, error)
+            set_error(span, error)
         span.end(ended_ns)
     if METRICS.is_begun:
         METRICS.end_work(started, None if error is None else spans.error_type(error))
@@ -426,20 +422,6 @@ def end_process(started: Sequence[Span], error: BaseException | None) -> None:
 def _measured(started: list[Span], client: Client, records: Sequence[Received]) -> list[Span]:
     topic = spans.one_topic(record.topic for record in records)
     return METRICS.begin_work(started, shape_of(names.PROCESS, client, topic).attributes)
-
-
-def is_suppressed() -> bool:
-    """Whether the program asked for no instrumentation in this context."""
-    return _is_suppressed(get_current())
-
-
-def _is_suppressed(current: Context) -> bool:
-    return bool(current.get(_SUPPRESSED[0]) or current.get(_SUPPRESSED[1]))
-
-
-def _traced(records: Sequence[Received]) -> list[Received]:
-    now = CONFIGURATION.now
-    return [record for record in records if not now.is_excluded(record.topic)]
 
 
 def _received(current: Context) -> list[SpanContext]:
@@ -456,59 +438,6 @@ def _known_of_either(schemas: Schemas | None, others: Schemas) -> Schemas | None
     key, value = schemas or NO_SCHEMAS
     found = key or others[0], value or others[1]
     return None if found == NO_SCHEMAS else found
-
-
-def _hold(transaction: Transaction, sent: Span | Sending) -> None:
-    """Keep an answered send until its transaction has an outcome; one that has it already ends at once."""
-    transaction.held.append((sent, time.time_ns()))
-    # Asked after, since another thread may end the transaction meanwhile.
-    if transaction.outcome is not None:
-        _end_held(transaction)
-    elif len(transaction.held) > MOST_HELD:
-        _end_in_transaction(*transaction.held.popleft(), transaction)
-
-
-def _end_held(transaction: Transaction) -> None:
-    held = transaction.held
-    while held:
-        try:
-            sent, ended_ns = held.popleft()
-        except IndexError:  # another thread had the last one
-            return
-        _end_in_transaction(sent, ended_ns, transaction)
-
-
-def _end_in_transaction(sent: Span | Sending, ended_ns: int, transaction: Transaction) -> None:
-    """End a send with the outcome; with the transaction's id where there is none yet."""
-    if isinstance(sent, Sending):
-        sent.outcome = transaction.outcome
-        if sent.deferring is not None:
-            sent.deferring.put(sent)
-        return
-    if transaction.outcome is not None:
-        sent.set_attribute(names.TRANSACTION_OUTCOME, transaction.outcome)
-    elif transaction.id is not None:
-        sent.set_attribute(names.TRANSACTIONAL_ID, transaction.id)
-    sent.end(ended_ns)
-
-
-def _set_error(span: Span, error: BaseException | None) -> None:
-    if error is None:
-        return
-    kind = spans.error_type(error)
-    span.set_attribute(names.ERROR_TYPE, kind)
-    try:
-        text = str(error)
-        seen = None if may_hold_data(error) else redacted("exception.message", text, CONFIGURATION.now)
-        if seen == text and not may_lead_to_data(error):
-            span.record_exception(error)
-        else:  # the stack would say it again
-            text = seen or ""
-            span.record_exception(error, {"exception.message": text, "exception.stacktrace": ""})
-    except Exception as failure:  # an exception of the program's that cannot even say what it is
-        COUNTS.fail(kind, "__str__", failure)
-        text = ""
-    span.set_status(Status(StatusCode.ERROR, text or kind))
 
 
 TRACING: Final = Tracing()

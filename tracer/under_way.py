@@ -37,9 +37,9 @@ class Sending:
     `outgoing` is for interceptors of the program, None when there was none at the send. `schemas` are the ids of key
     and value as soon as their bytes are known, None when neither has one.
 
-    The span is the SDK's (`span`), or only noted here (`deferring` is set then, and what stands in the second row of
-    slots), or there is none. One object for all: what lives from the send to the export is what the garbage collector
-    goes through again and again.
+    The span is the SDK's (`span`), or only noted here (`deferring` is set then, and what is only annotated below), or
+    there is none. One object for all: what lives from the send to the export is what the garbage collector goes through
+    again and again.
     """
 
     __slots__ = (

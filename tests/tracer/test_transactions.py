@@ -21,8 +21,9 @@ from flowtrail.tracer.clients.kafka_python.transactions import commit_transactio
 from flowtrail.tracer.clients.known import known_of
 from flowtrail.tracer.counts import Counts
 from flowtrail.tracer.export import QUEUE_SIZE, CountingProcessor
+from flowtrail.tracer.held_sends import MOST_HELD
 from flowtrail.tracer.record import Client
-from flowtrail.tracer.tracing import CHAIN, MOST_HELD
+from flowtrail.tracer.tracing import CHAIN
 
 from .spans import LaterSpans, Spans, attributes, wait_until
 
@@ -287,7 +288,7 @@ def test_an_abort_while_another_thread_commits_leaves_the_outcome_to_that_one(sp
 def test_of_more_sends_than_may_wait_for_an_outcome_the_oldest_go_out_with_the_transactions_id(
     spans: Spans, producer: Any, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("flowtrail.tracer.tracing.MOST_HELD", 2)
+    monkeypatch.setattr("flowtrail.tracer.held_sends.MOST_HELD", 2)
     producer.begin_transaction()
     for _ in range(3):
         producer.send("orders", b"1", partition=0).get(TIMEOUT_S)

@@ -16,8 +16,8 @@ from queue import Empty, SimpleQueue
 from typing import Final, NamedTuple
 
 from flowtrail.tracer.counts import COUNTS
+from flowtrail.tracer.left_out import is_suppressed
 from flowtrail.tracer.record import Client, Event
-from flowtrail.tracer.tracing import is_suppressed
 
 from .known import Known
 

@@ -15,8 +15,9 @@ from opentelemetry.context import Context
 
 from flowtrail.tracer.clients.commits import Positions, tell_commit
 from flowtrail.tracer.counts import COUNTS
+from flowtrail.tracer.left_out import is_suppressed
 from flowtrail.tracer.record import Committed
-from flowtrail.tracer.tracing import CHAIN, is_suppressed
+from flowtrail.tracer.tracing import CHAIN
 
 from .known import WHERE, Known, known_of_part, known_or_none
 

@@ -20,7 +20,8 @@ from flowtrail.tracer.clients.message import client_of_message, read_message
 from flowtrail.tracer.clients.methods import Replacement
 from flowtrail.tracer.clients.switch import Switch
 from flowtrail.tracer.counts import COUNTS
-from flowtrail.tracer.tracing import CHAIN, TRACING, end_process, is_suppressed
+from flowtrail.tracer.left_out import is_suppressed
+from flowtrail.tracer.tracing import CHAIN, TRACING, end_process
 
 from .known import WHERE, Known, asked_partition
 from .producer import header_pairs
