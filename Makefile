@@ -38,7 +38,7 @@ bench: $(VENV)/installed-dev ## Run every benchmark in its short form
 kafka: $(VENV)/installed-dev ## Run Apache Kafka on a free port until Ctrl-C (needs Java 17 and Maven)
 	@$(BIN)/python -m tests.kafka.broker
 
-reference: $(VENV)/installed-dev ## Write the reference of options (deploy/flowtrail.env, deploy/flowtrail.toml, docs/configuration.md) anew
+reference: $(VENV)/installed-dev ## Write the reference of options (deploy/flowtrail.env, deploy/flowtrail.toml, tables in docs/) anew
 	@$(BIN)/python -m tests.flowtrail.reference
 
 # The build warns of every editable installation; a person who types `make demo` need not read that.

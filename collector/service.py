@@ -19,6 +19,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Final
 
+from prometheus_client import CollectorRegistry, ProcessCollector, disable_created_metrics
 from pydantic import ValidationError
 
 from .admission import Admission
@@ -44,6 +45,9 @@ from .settings import Settings
 from .store import loader as loading
 from .store.connection import Store, StoreError, open_store
 from .store.migrations import StoreTooNew
+from .store.upkeep import sizes
+from .telemetry.deliveries import DeliveryTimes
+from .telemetry.readings import Parts, Readings
 
 log = logging.getLogger(__name__)
 
@@ -130,7 +134,11 @@ def running(settings: Settings, break_off: Callable[[str], None]) -> Iterator[di
         deliveries = [loading.loader(journal, store)]
         if settings.export_url:
             deliveries.append(exporting.exporter(journal, settings.export_url))
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each, of when it began
+        registry = CollectorRegistry()
+        times = DeliveryTimes(registry)
         for delivery in deliveries:
+            delivery.timed = times.of(delivery.reader)
             delivery.start()
             parts.callback(delivery.stop)
 
@@ -147,6 +155,21 @@ def running(settings: Settings, break_off: Callable[[str], None]) -> Iterator[di
 
         health = _Health(journal, store, admission, intakes, deliveries, poller, settings)
         by_http, by_grpc = intakes
+        ProcessCollector(registry=registry)
+        registry.register(
+            Readings(
+                Parts(
+                    intakes={"http": by_http, "grpc": by_grpc},
+                    admission=admission,
+                    journal=journal,
+                    journal_max_bytes=settings.journal_max_bytes,
+                    deliveries=deliveries,
+                    poller=poller,
+                    health=health,
+                    sizes=lambda: sizes(store),
+                )
+            )
+        )
         try:
             grpc_port = parts.enter_context(
                 otlp_grpc.serving(
@@ -161,7 +184,7 @@ def running(settings: Settings, break_off: Callable[[str], None]) -> Iterator[di
         except OSError as error:
             raise StartError(f"{error}; --otlp-grpc-port takes another port") from error
         parts.enter_context(serving(OtlpHttpReceiver(by_http), otlp_socket, "otlp-http", break_off, **intake_options))
-        app = make_app(store, settings, health, tokens=api_tokens)
+        app = make_app(store, settings, health, tokens=api_tokens, registry=registry)
         parts.enter_context(serving(app, api_socket, "api", break_off, **api_options))
 
         endpoints = {

@@ -9,6 +9,8 @@ from typing import Final
 
 import anyio
 import anyio.to_thread
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import choose_encoder
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -25,6 +27,7 @@ from flowtrail.collector.graph.lookup import GraphLookup
 from flowtrail.collector.settings import Settings
 from flowtrail.collector.store.connection import QUERY_TIMEOUT_S, Store, StoreError, TookTooLong
 from flowtrail.collector.store.queries import Queries
+from flowtrail.collector.telemetry.api_requests import ApiRequests, Counting
 
 from .answers import Answer, Health, Problem
 from .guard import Guard
@@ -46,11 +49,13 @@ def make_app(
     health: Callable[[], Health],
     clock_s: Callable[[], float] = time.time,
     tokens: Tokens | None = None,
+    registry: CollectorRegistry | None = None,
 ) -> Starlette:
     """Return the API over a store. `health` is asked for `/v1/health` and `/readyz`; it must be quick and not raise.
 
-    Without `tokens` nobody needs one.
+    Without `tokens` nobody needs one. `/metrics` tells of the API's own requests and of what else is in `registry`.
     """
+    registry = registry or CollectorRegistry()
     queries = Queries(store)
     roles = TopicRoles(settings.dead_letter_topics, settings.retry_topics)
     sources = Sources(
@@ -78,14 +83,23 @@ def make_app(
             return _json(said, 200 if said.ready else 503)
         return _problem(503, "Not ready", f"The collector could not say within {READY_WITHIN_S:g} s how it is.")
 
+    async def metrics(request: Request) -> Response:
+        encode, content_type = choose_encoder(request.headers.get("accept", ""))
+        text = await anyio.to_thread.run_sync(encode, registry, limiter=threads, abandon_on_cancel=True)
+        return Response(text, headers={"Content-Type": content_type})
+
+    routes = [
+        *(Route(path.path, _endpoint(path, sources, clock_s)) for path in PATHS),
+        Route("/openapi.json", openapi),
+        Route("/metrics", metrics),
+        Route("/healthz", healthz),
+        Route("/readyz", readyz),
+    ]
+    requests = ApiRequests(registry, {route.endpoint: route.path for route in routes})
     return Starlette(
-        routes=[
-            *(Route(path.path, _endpoint(path, sources, clock_s)) for path in PATHS),
-            Route("/openapi.json", openapi),
-            Route("/healthz", healthz),
-            Route("/readyz", readyz),
-        ],
+        routes=routes,
         middleware=[
+            Middleware(Counting, requests),
             Middleware(Guard, own_names(settings.api_hosts), tokens),
             Middleware(GZipMiddleware, minimum_size=GZIP_FROM_BYTES),
         ],

@@ -59,7 +59,8 @@ class Delivery:
 
     `deliver(body, token)` gets joined requests and a token that stands for these very bytes: after a crash the same
     token comes with the same bytes, when `is_reserving`. It raises Refused or Unavailable. Without reserving, a crash
-    may bring up to one batch twice, in other company.
+    may bring up to one batch twice, in other company. `timed` is told of each attempt, on that thread: `taken`,
+    `refused` or `failed`, and its seconds.
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class Delivery:
     ) -> None:
         self.reader = reader
         self.progress = Progress()
+        self.timed: Callable[[str, float], None] = lambda outcome, seconds: None
         self._journal = journal
         self._deliver = deliver
         self._pace = pace
@@ -101,13 +103,24 @@ class Delivery:
         if self._is_reserving:
             self._journal.reserve(self.reader, batch.end)
         try:
-            self._deliver(batch.body, batch.token)
+            self._attempt(batch)
         except Refused as error:
             self._part(batch, str(error))
             return True
         self._journal.commit(self.reader, batch.end)
         self._note_success(len(batch))
         return True
+
+    def _attempt(self, batch: Batch) -> None:
+        began_s, outcome = time.perf_counter(), "failed"
+        try:
+            self._deliver(batch.body, batch.token)
+            outcome = "taken"
+        except Refused:
+            outcome = "refused"
+            raise
+        finally:
+            self.timed(outcome, time.perf_counter() - began_s)
 
     def _part(self, batch: Batch, reason: str) -> None:
         """Halve a refused batch, or set its only request aside."""

@@ -25,7 +25,7 @@ STOP_WITHIN_S: Final = 15.0
 
 
 class Poller:
-    """A thread that polls from `start` to `stop`."""
+    """A thread that polls from `start` to `stop`. `last_success_ms`: when the broker last answered; None: not yet."""
 
     def __init__(
         self,
@@ -43,6 +43,7 @@ class Poller:
         self._stopping = threading.Event()
         self._status: str | None = None
         self._error: tuple[str, float] | None = None
+        self.last_success_ms: float | None = None
         self._thread = threading.Thread(target=self._run, name="lag-poller", daemon=True)
 
     def start(self) -> None:
@@ -97,6 +98,7 @@ class Poller:
         if self._error is not None:
             _LOG.info("the broker is polled again")
         self._error = None
+        self.last_success_ms = self._clock_s() * 1000
         topics = len({topic for topic, _ in snapshot.logs})
         self._status = f"{counted(len(snapshot.states), 'group')} and {counted(topics, 'topic')} polled" + (
             ""

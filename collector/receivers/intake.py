@@ -31,14 +31,16 @@ BODY_TIMEOUT_S: Final = 60.0
 class Intake:
     """Counts what it took and refused; counts are read from any thread.
 
-    `received` and `duplicates` are requests of traces, `refused` all that were not taken, by reason; `dropped` the data
-    points and log records that were not kept, by signal. `welcome` and
-    `memory` are admission's: a wire asks before it reads, and holds what it read.
+    `received` and `duplicates` are requests of traces, `received_bytes` as they came, `admitted_bytes` unfolded;
+    `refused` all that were not taken, by reason; `dropped` the data points and log records that were not kept, by
+    signal. `welcome` and `memory` are admission's: a wire asks before it reads, and holds what it read.
     """
 
     def __init__(self, journal: GroupCommit, admission: Admission, other_signals: OtherSignals) -> None:
         self.received = 0
         self.duplicates = 0
+        self.received_bytes = 0
+        self.admitted_bytes = 0
         self.refused: Counter[str] = Counter()
         self.dropped: Counter[str] = Counter()
         self.max_body_bytes = admission.max_body_bytes
@@ -80,6 +82,8 @@ class Intake:
                 raise Refusal(503, UNAVAILABLE, reason, str(error), error.retry_after_s) from error
             self.duplicates += appended.is_duplicate
         self.received += 1
+        self.received_bytes += len(data)
+        self.admitted_bytes += len(admitted.body)
         return signal.answer(admitted.rejected_spans, admitted.message)
 
     async def _others(

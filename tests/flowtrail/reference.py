@@ -1,4 +1,5 @@
-"""The reference of options, from where they are defined: two files in deploy/ and two tables of docs/configuration.md.
+"""The reference of options, from where they are defined: two files in deploy/ and the tables of docs/configuration.md
+and docs/watching-flowtrail.md.
 
 `python -m tests.flowtrail.reference` writes them anew; tests hold that they are what it would write.
 """
@@ -12,16 +13,20 @@ import tomli_w
 
 from flowtrail.collector.configuration import environment_name, option_name
 from flowtrail.collector.settings import Settings
+from flowtrail.collector.telemetry.metrics import METRICS
 from flowtrail.tracer.configuration import VARIABLES, Configuration, variable_name
 
 ROOT: Final = Path(__file__).parent.parent.parent
 ENVIRONMENT_FILE: Final = ROOT / "deploy" / "flowtrail.env"
 TOML_FILE: Final = ROOT / "deploy" / "flowtrail.toml"
 PAGE: Final = ROOT / "docs" / "configuration.md"
+WATCHING_PAGE: Final = ROOT / "docs" / "watching-flowtrail.md"
 BEGIN: Final = "<!-- options of collect: begin (made by `make reference`) -->\n"
 END: Final = "<!-- options of collect: end -->\n"
 TRACER_BEGIN: Final = "<!-- options of the tracer: begin (made by `make reference`) -->\n"
 TRACER_END: Final = "<!-- options of the tracer: end -->\n"
+METRICS_BEGIN: Final = "<!-- metrics of the collector: begin (made by `make reference`) -->\n"
+METRICS_END: Final = "<!-- metrics of the collector: end -->\n"
 
 
 def environment_file() -> str:
@@ -79,6 +84,20 @@ def tracer_table() -> str:
     return "".join(rows)
 
 
+def metrics_table() -> str:
+    """Every metric of the collector as a row: name, kind, labels, sentence."""
+    rows = ["| metric | kind | labels | |\n", "|---|---|---|---|\n"]
+    for metric in METRICS.values():
+        labels = ", ".join(f"`{label}`" for label in metric.labels)
+        rows.append(f"| `{metric.name}` | {metric.kind} | {labels} | {metric.help} |\n")
+    return "".join(rows)
+
+
+def watching_page(text: str) -> str:
+    """`text` of the page with its table of metrics made anew. Raises ValueError where the marks are missing."""
+    return _between(METRICS_BEGIN, METRICS_END, metrics_table(), text)
+
+
 def page(text: str) -> str:
     """`text` of the page with its tables of options made anew. Raises ValueError where the marks are missing."""
     return _between(TRACER_BEGIN, TRACER_END, tracer_table(), _between(BEGIN, END, table(), text))
@@ -88,7 +107,7 @@ def _between(begin: str, end: str, made: str, text: str) -> str:
     before, _, rest = text.partition(begin)
     _, _, after = rest.partition(end)
     if not after and end not in text:
-        raise ValueError(f"{PAGE.name} lacks the marks between which the options stand")
+        raise ValueError(f"a page lacks the marks {begin.strip()} and {end.strip()}")
     return f"{before}{begin}{made}{end}{after}"
 
 
@@ -102,3 +121,4 @@ if __name__ == "__main__":
     ENVIRONMENT_FILE.write_text(environment_file())
     TOML_FILE.write_text(toml_file())
     PAGE.write_text(page(PAGE.read_text()))
+    WATCHING_PAGE.write_text(watching_page(WATCHING_PAGE.read_text()))

@@ -25,6 +25,7 @@ from flowtrail.collector.api.app import make_app
 from flowtrail.collector.configuration import configure, environment_name
 from flowtrail.collector.settings import Settings
 from flowtrail.collector.store.connection import Store
+from flowtrail.collector.telemetry.metrics import METRICS
 
 from . import reference
 
@@ -219,3 +220,20 @@ def test_the_lines_of_the_reference_in_toml_mean_the_defaults(tmp_path: Path) ->
     configuration = configure({}, {}, tmp_path / "all.toml")
     assert configuration.settings == Settings()
     assert {places[0] for places in configuration.origins.values()} == {str(tmp_path / "all.toml")}
+
+
+def test_the_page_on_watching_holds_every_metric() -> None:
+    text = reference.WATCHING_PAGE.read_text()
+    assert text == reference.watching_page(text), "run `make reference`"
+
+
+def test_the_alerts_ask_for_metrics_and_labels_that_are_there_and_are_explained() -> None:
+    rules = [
+        rule for group in yaml.safe_load((DEPLOY / "alerts.yaml").read_text())["groups"] for rule in group["rules"]
+    ]
+    assert len(rules) == 3
+    for rule in rules:
+        (name,) = re.findall(r"flowtrail_\w+", rule["expr"])
+        labels = re.findall(r"(\w+)=~?\"", rule["expr"])
+        assert set(labels) <= set(METRICS[name].labels)
+        assert f"`{rule['alert']}`" in reference.WATCHING_PAGE.read_text()

@@ -1,0 +1,7 @@
+"""What the collector tells about itself, in Prometheus' form, at `/metrics` of the API.
+
+metrics.py       every metric: name, kind, labels, sentence
+readings.py      those that are read from the collector's parts when somebody asks
+api_requests.py  those of the API's own requests
+deliveries.py    how long batches take
+"""
