@@ -13,7 +13,8 @@ current_context.py  the context of this thread or task, asked at every record
 shapes.py           what a client's spans on one topic have in common
 fast_path/          note now, make spans or their bytes on another thread
 processing.py       `with process(record):` and `for record in processing(consumer):`; processed.py: `@processed`
-inferred.py         processing that the program says nothing about: from one record, or poll, to the next
+inferred.py         processing that the program says nothing about: from one record, or poll, to the next;
+                    inferred_work.py: what is in hand, and its contexts; running.py: the task or job that runs here
 forwarding.py       `retry_to` and `dead_letter_to`; origin.py reads such headers, also those of others
 schema_ids.py       which schema a key or value was written with; serde_errors.py: what failed to be written or read
 clients/            one folder for each Kafka client; clients/known.py: what is remembered of each client object

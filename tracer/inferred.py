@@ -14,7 +14,7 @@ What is seen is that the program came back, so only that ends a span well. A bod
 its span unfinished: an attribute says so, and it is no success.
 
 Contexts are put back by attaching, never by a token: a token belongs to one thread or task, and records are handed
-around. Each context that is made here knows its `_Work`, so that a stale one is known as such wherever it turns up.
+around. Each context that is made here knows its `Work`, so that a stale one is known as such wherever it turns up.
 
 A pool's thread has other work as soon as a job is over, and keeps what a job attached. There nothing is inferred until
 a job came back for more (`await loop.run_in_executor(None, consumer.poll, 1.0)` never does), and what a job has in hand
@@ -30,7 +30,7 @@ from threading import get_ident
 from time import time_ns
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from opentelemetry import context, trace
+from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.trace import Span
 
@@ -38,9 +38,11 @@ from . import attributes as names
 from .configuration import CONFIGURATION
 from .counts import COUNTS
 from .current_context import attach, get_current
+from .inferred_work import WORK, Inside, Work, put_back, without_any, without_ended, work_of
 from .left_out import is_suppressed
 from .metrics import METRICS
 from .record import Client, Received
+from .running import current_job, current_task
 from .tracing import TRACING, end_process
 
 if TYPE_CHECKING:
@@ -48,15 +50,9 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("flowtrail.tracer")
 
-_WORK: Final = context.create_key("flowtrail-inferred-work")
 # A client whose polls run in tasks of their own (wait_for before Python 3.12), or in jobs of a pool, is never seen to
 # come back.
 MOST_LOST_IN_A_ROW: Final = 3
-# Where a pool's thread calls a job: module and function, and the local that lives as long as the job.
-_JOBS: Final = {
-    ("concurrent.futures.thread", "_WorkItem.run"): "self",
-    ("anyio._backends._asyncio", "WorkerThread.run"): "future",
-}
 # A client is another when its member id changes; records of older ones are no longer about.
 _MOST_CLIENTS: Final = 8
 
@@ -103,9 +99,9 @@ class Inferred:
             if outside:  # most often there is nothing in it
                 if is_suppressed():
                     return
-                if _WORK in outside:
-                    outside = _without_ended(outside)
-                    attach(_without_any(outside))
+                if WORK in outside:
+                    outside = without_ended(outside)
+                    attach(without_any(outside))
             thread = get_ident()
             if thread != self._thread and not self._comes_back(thread):
                 return
@@ -113,17 +109,17 @@ class Inferred:
             if client is not self._client:
                 self._meet(client)
             spans, inside = TRACING.start_process(client, records, is_batch=is_batch, is_inferred=True)
-            work = _Work()
+            work = Work()
             work.is_over = False
             work.owner = self
             work.spans = spans
             work.records = records
             work.outside = outside
             work.thread = thread
-            work.task = _task()
+            work.task = current_task()
             # Nobody has it yet: to change it in place saves a copy for every record.
-            inside.__class__ = _Inside
-            dict.__setitem__(inside, _WORK, work)
+            inside.__class__ = Inside
+            dict.__setitem__(inside, WORK, work)
             self._in_hand[id(work)] = spans
             attach(inside)
         except Exception as error:
@@ -133,13 +129,13 @@ class Inferred:
         """The program came back for more: end well what it had in hand here. Nothing in hand is harmless."""
         try:
             current = get_current()
-            work: Any = current.get(_WORK)
+            work: Any = current.get(WORK)
             if work is not None:
-                if work.owner is self and type(current) is _Inside:  # as nearly always
+                if work.owner is self and type(current) is Inside:  # as nearly always
                     outside = work.outside
                     work.is_over = True
                     spans = self._in_hand.pop(id(work), None)
-                    attach(_without_ended(outside) if outside else outside)
+                    attach(without_ended(outside) if outside else outside)
                 else:
                     spans = self._take_below(current, work)
                 if spans is not None:
@@ -163,7 +159,7 @@ class Inferred:
                 _leave_unfinished(spans)
             for stray in strays:
                 _leave_unfinished(stray.spans)
-            _put_back(get_current())
+            put_back(get_current())
         except Exception as error:
             COUNTS.fail("inferred processing", "let_go", error)
 
@@ -175,18 +171,18 @@ class Inferred:
         """The program says itself what it processes: forget what is in hand, and infer nothing any more."""
         self._is_on = False
         self.forget()
-        _put_back(get_current())
+        put_back(get_current())
 
-    def is_in_hand(self, work: "_Work") -> bool:
+    def is_in_hand(self, work: "Work") -> bool:
         return id(work) in self._in_hand
 
-    def stray(self, work: "_Work") -> None:
+    def stray(self, work: "Work") -> None:
         """Keep the spans of a work that no context knows any more, until it is seen who comes back."""
         spans = self._in_hand.pop(id(work), None)
         if spans is not None:
             self._strays.append(_Stray(spans, work.thread, work.task))
 
-    def leave(self, work: "_Work") -> None:
+    def leave(self, work: "Work") -> None:
         """Leave a work unfinished: the job in which it was begun is over."""
         spans = self._in_hand.pop(id(work), None)
         if spans is not None:
@@ -198,7 +194,7 @@ class Inferred:
         if known is not None and known() is not None:  # one thread runs one job
             self._lost_in_a_row = 0
             return True
-        job = _job()
+        job = current_job()
         if job is None:
             self._thread = thread
             return True
@@ -224,19 +220,19 @@ class Inferred:
         if len(self._clients) > _MOST_CLIENTS:
             _BY_CLIENT.pop(id(self._clients.pop(0)), None)
 
-    def _take_below(self, current: Context, work: "_Work") -> list[Span] | None:
+    def _take_below(self, current: Context, work: "Work") -> list[Span] | None:
         """Take the spans of the own work that is current beneath another client's, or beneath the program's context."""
-        mine: _Work | None = work
+        mine: Work | None = work
         while mine is not None and mine.owner is not self:
-            mine = _work_of(mine.outside)
+            mine = work_of(mine.outside)
         spans = None if mine is None else self._in_hand.pop(id(mine), None)
-        _put_back(current)
+        put_back(current)
         return spans
 
     def _end_strays(self) -> None:
         """End those well whose own thread, and task, came back; nobody else comes back for the others."""
         strays, self._strays = self._strays, []
-        thread, task = get_ident(), _task()
+        thread, task = get_ident(), current_task()
         for stray in strays:
             if stray.thread == thread and stray.task == task:
                 self._lost_in_a_row = 0
@@ -262,74 +258,6 @@ class _Stray(NamedTuple):
     task: "weakref.ref[asyncio.Task[Any]] | None"
 
 
-class _Inside(Context):
-    """The very context that was made for a work. What a program derives from it is a plain `Context`.
-
-    It is told by its type: the work cannot hold what holds it, and an id is soon another's.
-    """
-
-
-class _Work:
-    """What a loop's body, or the code between two polls, has in hand. Only the contexts that know it hold it."""
-
-    # Set by `Inferred.begin`: a call less for every record.
-    __slots__ = ("is_over", "outside", "owner", "records", "spans", "task", "thread")
-
-    is_over: bool  # surely; when it is not, only the owner knows
-    outside: Context
-    owner: Inferred
-    records: Sequence[Received]
-    spans: list[Span]
-    task: "weakref.ref[asyncio.Task[Any]] | None"
-    thread: int
-
-    def __del__(self, is_finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
-        # Once the interpreter takes itself apart, modules may have lost their names; bound early for the same reason.
-        if not self.is_over and not is_finalizing():
-            self.owner.stray(self)
-
-
-def _task() -> "weakref.ref[asyncio.Task[Any]] | None":
-    """The task that runs in this thread, None without one. Weak: its id is soon another's."""
-    # A program without asyncio has no tasks, and importing it costs us 10 ms.
-    running, current = _asyncio or _find_asyncio()
-    loop = running()
-    task = None if loop is None else current(loop)
-    return None if task is None else weakref.ref(task)
-
-
-_asyncio: tuple[Callable[[], Any], Callable[[Any], Any]] | None = None
-
-
-def _find_asyncio() -> tuple[Callable[[], Any], Callable[[Any], Any]]:
-    """What says which loop runs in this thread, and which task in that; kept once the program has asyncio."""
-    global _asyncio
-    asyncio = sys.modules.get("asyncio")
-    if asyncio is None or not hasattr(asyncio, "current_task"):  # not there, or not whole yet
-        return _no_loop, _no_loop
-    _asyncio = asyncio._get_running_loop, asyncio.current_task
-    return _asyncio
-
-
-def _no_loop(*_: object) -> None:
-    return None
-
-
-def _job() -> Any:
-    """What a pool's thread runs, an object that goes when it is over; None where this thread is no known pool's."""
-    frame = sys._getframe(1)
-    while frame is not None:
-        local = _JOBS.get((frame.f_globals.get("__name__", ""), frame.f_code.co_qualname))
-        if local is not None:
-            found = frame.f_locals
-            job = found.get(local)
-            if type(found) is dict:  # before Python 3.13 a copy, which would keep the job for longer
-                found.clear()
-            return job
-        frame = frame.f_back  # type: ignore[assignment]  # None at last
-    return None
-
-
 def _leave_job(thread: int, job: object, is_finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
     """A job is over: what it leaves attached is not its thread's next job's.
 
@@ -339,10 +267,10 @@ def _leave_job(thread: int, job: object, is_finalizing: Callable[[], bool] = sys
         return
     try:
         current = get_current()
-        work = _work_of(current)
+        work = work_of(current)
         if work is not None and work.thread == thread == get_ident():
             work.owner.leave(work)
-            _put_back(current)
+            put_back(current)
     except Exception as error:
         COUNTS.fail("inferred processing", "job", error)
 
@@ -353,12 +281,12 @@ def is_stale(current: Context) -> bool:
     Such a context was left behind, as in a thread whose consumer was closed by another. Not where the work's context
     was handed on: a task that the body began may go on for longer, and belongs to the work all the same.
     """
-    work = _work_of(current) if current else None
+    work = work_of(current) if current else None
     return (
         work is not None
         and not work.owner.is_in_hand(work)
         and work.thread == get_ident()
-        and work.task == _task()
+        and work.task == current_task()
         and trace.get_current_span(current) in work.spans
     )
 
@@ -374,7 +302,7 @@ def replace(client: Client, records: Sequence[Received]) -> None:
     """
     inferred = _BY_CLIENT.get(id(client))
     if inferred is None:
-        work = _work_of(get_current())
+        work = work_of(get_current())
         if work is None or not _is_among(records, work.records):
             return
         inferred = work.owner
@@ -386,49 +314,7 @@ def _is_among(records: Sequence[Received], others: Sequence[Received]) -> bool:
     return any((record.topic, record.partition, record.offset) in there for record in records)
 
 
-def _work_of(found: Context) -> _Work | None:
-    work = found.get(_WORK)
-    return work if isinstance(work, _Work) else None
-
-
 def _leave_unfinished(spans: Sequence[Span]) -> None:
     for span in spans:
         span.set_attribute(names.UNFINISHED, True)
     end_process([*spans], None)  # a copy is not measured: how long the work took is not known
-
-
-def _put_back(current: Context) -> None:
-    """Make the context of a work that is over give way to the one around it; what the program attached stays."""
-    work = _work_of(current)
-    if work is not None and type(current) is _Inside and not work.owner.is_in_hand(work):
-        attach(_without_ended(work.outside))
-
-
-def _without_ended(found: Context) -> Context:
-    """The context without works that are over. Those that it keeps hold no such ones either: else each would hold the
-    one before it, as long as the program runs.
-    """
-    work = _work_of(found) if found else None
-    if work is None:
-        return found
-    work.outside = _without_ended(work.outside)
-    return found if work.owner.is_in_hand(work) else _around(found, work)
-
-
-def _without_any(found: Context) -> Context:
-    """The context without any work: what is inferred of two clients is never one inside the other.
-
-    Two that are polled in turn would else make one trace without end.
-    """
-    work = _work_of(found)
-    return found if work is None else _without_any(_around(found, work))
-
-
-def _around(found: Context, work: _Work) -> Context:
-    """The context around a work; what the program added to it since is kept."""
-    if type(found) is _Inside:
-        return work.outside
-    kept = context.set_value(_WORK, _work_of(work.outside), found)
-    if trace.get_current_span(found) in work.spans:
-        kept = trace.set_span_in_context(trace.get_current_span(work.outside), kept)
-    return kept

@@ -1,7 +1,7 @@
 """Spans around records: send, poll, commit, transactions, and the span around processing.
 
-Only this file starts and ends spans, and it makes them from plain records: on the fast path where that is open
-(`fast_path`), else as the SDK's own, at once.
+Only this file starts spans, and it makes them from plain records: on the fast path where that is open (`fast_path`),
+else as the SDK's own, at once. It ends them, too, but for those that wait for their transaction (`held_sends.py`).
 """
 
 import threading

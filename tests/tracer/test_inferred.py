@@ -20,7 +20,8 @@ import flowtrail
 from flowtrail.tracer import attributes as names
 from flowtrail.tracer.clients.known import Known, give_up_unacknowledged, known_of
 from flowtrail.tracer.configuration import CONFIGURATION
-from flowtrail.tracer.inferred import Inferred, _Work, is_stale
+from flowtrail.tracer.inferred import Inferred, is_stale
+from flowtrail.tracer.inferred_work import Work
 from flowtrail.tracer.record import Client, Received
 from flowtrail.tracer.tracing import CHAIN, TRACING
 
@@ -356,7 +357,7 @@ def test_two_clients_that_are_polled_in_turn_are_never_one_trace(spans: Spans, c
 
 def works() -> int:
     gc.collect()
-    return sum(isinstance(thing, _Work) for thing in gc.get_objects())
+    return sum(isinstance(thing, Work) for thing in gc.get_objects())
 
 
 def leave_a_context_attached() -> None:
