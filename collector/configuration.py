@@ -17,21 +17,17 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_settings import EnvSettingsSource, SettingsError
 
+from .masking import masked
 from .settings import Settings
 
 FILE_NAME: Final = "flowtrail.toml"
 PREFIX: Final = Settings.model_config.get("env_prefix", "")
 DEFAULT: Final = "default"
-MASK: Final = "***"
 
 # Below this, difflib names what nobody meant.
 _LIKENESS: Final = 0.45
 # Kubernetes gives every pod these for a service that is called flowtrail.
 _OF_A_SERVICE: Final = re.compile(r"(SERVICE_(HOST|PORT)|PORT_\d+_|PORT$)")
-_SECRET_NAME: Final = re.compile(r"password|secret|key$|\.pem$|token$|oauthbearer\.(config|assertion)$", re.I)
-# To the last @, since a password may hold one; a path (`chdb:///…`) has no user.
-_USER: Final = re.compile(r"(?<=[^:/]://)(?!/).*@")
-_QUERY_VALUE: Final = re.compile(r"(?<=[?&])([^=&#]+)=([^&#]*)")
 
 
 class BadConfiguration(Exception):
@@ -107,9 +103,9 @@ def shown(configuration: Configuration) -> str:
     values = {name: _plain(getattr(configuration.settings, name)) for name in Settings.model_fields}
     parts = []
     for name in sorted(values, key=lambda name: isinstance(values[name], dict)):
-        masked = _masked(name, values[name])
-        hidden = "; secrets are masked" if masked != values[name] else ""
-        parts.append(f"# {', '.join(configuration.origins[name])}{hidden}\n{tomli_w.dumps({name: masked})}")
+        shown_value = masked(name, values[name])
+        hidden = "; secrets are masked" if shown_value != values[name] else ""
+        parts.append(f"# {', '.join(configuration.origins[name])}{hidden}\n{tomli_w.dumps({name: shown_value})}")
     return "\n".join(parts)
 
 
@@ -180,14 +176,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Path):
         return str(value)
     return list(value) if isinstance(value, tuple) else value
-
-
-def _masked(name: str, value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: MASK if _SECRET_NAME.search(key) else each for key, each in value.items()}
-    if name in {"store_dsn", "export_url"}:
-        return _QUERY_VALUE.sub(
-            lambda found: f"{found[1]}={MASK}" if _SECRET_NAME.search(found[1]) else found[0],
-            _USER.sub(f"{MASK}@", value),
-        )
-    return value

@@ -47,6 +47,7 @@ from .store.connection import Store, StoreError, open_store
 from .store.migrations import StoreTooNew
 from .store.upkeep import sizes
 from .telemetry.deliveries import DeliveryTimes
+from .telemetry.logs import set_up_logs
 from .telemetry.readings import Parts, Readings
 
 log = logging.getLogger(__name__)
@@ -320,10 +321,10 @@ def _write_atomically(path: Path, text: str) -> None:
 
 def main() -> int:
     """Run a collector from the environment alone; 2 when it cannot be run as it is set up, 1 when it broke."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)
     try:
-        run(Settings())
+        settings = Settings()
+        set_up_logs(settings)
+        run(settings)
     except (ValidationError, StartError) as error:
         print(f"flowtrail: {error}", file=sys.stderr)
         return 2

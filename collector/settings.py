@@ -196,6 +196,14 @@ class Settings(BaseSettings):
         64 * 1024, ge=0, description="Most bytes of a text in an attribute; the rest is cut off. 0: no limit."
     )
 
+    # What the log says: docs/watching-flowtrail.md
+    log_format: Literal["text", "json"] = Field(
+        "text", description="How the log is written. `text`: lines for people. `json`: one object a line."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="The least grave of what is logged. `debug`: also what the libraries have to say."
+    )
+
     @field_validator("export_url")
     @classmethod
     def _is_http_url(cls, url: str) -> str:

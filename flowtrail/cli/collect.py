@@ -64,9 +64,9 @@ def _collect(*, config: Path | None = None, print_config: bool = False, **option
         typer.echo(shown(configuration), nl=False)
         return
     from flowtrail.collector.service import Broken, StartError, run
+    from flowtrail.collector.telemetry.logs import set_up_logs
 
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)  # it would tell of each server's start and end
+    set_up_logs(configuration.settings)
     for sentence in configuration.warnings:
         log.warning("%s", sentence)
     try:

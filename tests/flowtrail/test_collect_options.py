@@ -11,6 +11,7 @@ import typer
 
 from flowtrail.cli import app
 from flowtrail.collector import configuration as configuration_module
+from flowtrail.collector import masking as masking_module
 from flowtrail.collector import settings as settings_module
 from flowtrail.collector.configuration import environment_name, option_name
 from flowtrail.collector.settings import Settings
@@ -125,7 +126,7 @@ def test_a_wrong_environment_is_a_sentence(
     assert started == []
 
 
-@pytest.mark.parametrize("module", [settings_module, configuration_module])
+@pytest.mark.parametrize("module", [settings_module, configuration_module, masking_module])
 def test_the_settings_need_nothing_of_the_collector(module: ModuleType) -> None:
     """The command line reads them where only the pages are installed."""
     tree = ast.parse(Path(str(module.__file__)).read_text())
@@ -134,6 +135,7 @@ def test_the_settings_need_nothing_of_the_collector(module: ModuleType) -> None:
         "collections",
         "dataclasses",
         "difflib",
+        "masking",
         "pathlib",
         "settings",
         "typing",
