@@ -26,6 +26,7 @@ class State(StrEnum):
     NOT_SENT = "not_sent"
     ABORTED = "aborted"
     PROCESSED = "processed"
+    READ = "read"
     FAILED = "failed"
     RETRYING = "retrying"
     DEAD_LETTERED = "dead_lettered"
@@ -134,6 +135,7 @@ class Hop(Answer):
     processing_ms: float | None = None
     attempts: list[Attempt] = []
     evidence: list[Evidence] = []
+    missing: list[str] = Field([], description="what could not be known, and why")
     caused: list[Coordinates] = Field([], description="events that its processing sent")
     on_failing_path: bool = False
 

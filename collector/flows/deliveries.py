@@ -60,6 +60,14 @@ class Try:
         return self.process.start_ms if self.process is not None else self.span.end_ms
 
     @property
+    def is_without_group(self) -> bool:
+        """Whether its consumer is known to be in no group: our tracer says the group of each consumer that it knows.
+
+        An explicit process of a record that came through an unknown client says nothing of the kind.
+        """
+        return any(is_own(row) and not row.group and (row.is_receive or row.is_inferred) for row in self.spans)
+
+    @property
     def is_ended(self) -> bool:
         return self.process is not None and not self.process.is_unfinished
 
@@ -104,6 +112,11 @@ class Sent:
         if self.place is not None:
             return str(self.place)
         return f"{self.topic}/{self.send.context.span_id}" if self.send else self.topic
+
+    @property
+    def name(self) -> str:
+        """The event in a sentence: its coordinates, which it may never have had."""
+        return str(self.place) if self.place is not None else f"an event of {self.topic}"
 
 
 def events_of(trail: Trail) -> list[Sent]:

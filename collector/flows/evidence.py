@@ -4,7 +4,7 @@ from flowtrail.collector.api.answers import Evidence
 
 from .deliveries import Reader, Try
 from .facts import Facts
-from .rows import CommitRow, Place
+from .rows import CloseRow, CommitRow, Place
 from .wording import count
 
 
@@ -14,6 +14,17 @@ def span_evidence(who: str, text: str, one: Try) -> Evidence:
     context = span.context
     return Evidence(
         kind="span", text=f"{who}: {text}", time_ms=span.end_ms, trace_id=context.trace_id, span_id=context.span_id
+    )
+
+
+def close_evidence(who: str, close: CloseRow) -> Evidence:
+    """What the end of a consumer says."""
+    return Evidence(
+        kind="span",
+        text=f"{who}: its program closed the consumer, and gave its partitions back",
+        time_ms=close.end_ms,
+        trace_id=close.context.trace_id,
+        span_id=close.context.span_id,
     )
 
 
@@ -50,8 +61,19 @@ def is_overtaken(facts: Facts, reader: Reader, place: Place | None) -> bool:
     return facts.processed_until.get((reader.group, (place.topic, place.partition)), -1) > place.offset
 
 
-def no_members(facts: Facts) -> str:
-    """Why no list of members stands behind a state."""
+def no_members(facts: Facts, reader: Reader) -> str:
+    """Why no list of this reader's members stands behind a state."""
     if not facts.is_broker_polled:
         return "No broker is polled, so this rests on spans alone."
-    return "The broker lists no members, so this rests on commits and spans."
+    if not reader.group:
+        return "The client does not say its group, so this rests on spans alone."
+    if facts.members_of(reader.group) is not None:
+        return "Which of its members had it is not known, so this rests on commits and spans."
+    if any(row.is_listed for row in facts.members.values()):
+        return (
+            f"The broker does not list {reader.group}: it has no members and no commits left, or may not be seen. "
+            "So this rests on commits and spans."
+        )
+    if facts.members:
+        return "The broker lists no members, so this rests on commits and spans."
+    return "The broker has not said who its members are, so this rests on commits and spans."

@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Final, TypeVar
 
 from .deliveries import Reader
-from .rows import CommitRow, GroupRow, Lane, LogRow, MembersRow, Place
+from .rows import CloseRow, CommitRow, GroupRow, Lane, LogRow, MembersRow, Place, SpanRow
 from .topics import TopicRoles
 
 # A group that was known by spans alone and fell silent this long before an event is not expected to read it.
@@ -27,7 +27,10 @@ _Row = TypeVar("_Row")
 
 @dataclass(frozen=True)
 class Facts:
-    """The facts at `now_ms`. `last_span_ms` is by (service, instance): when the last span of that process ended."""
+    """The facts at `now_ms`. `last_span_ms` is by (service, instance): when the last span of that process ended.
+
+    `closes` are the ends of the consumers that polled, as far as their programs closed them.
+    """
 
     now_ms: float
     groups: Sequence[GroupRow] = ()
@@ -37,6 +40,7 @@ class Facts:
     members: Mapping[str, MembersRow] = field(default_factory=dict)
     last_span_ms: Mapping[tuple[str, str], float] = field(default_factory=dict)
     processed_until: Mapping[tuple[str, Lane], int] = field(default_factory=dict)
+    closes: Sequence[CloseRow] = ()
     is_broker_polled: bool = False
     silent_after_ms: float = 30_000
     roles: TopicRoles = field(default_factory=TopicRoles)
@@ -99,12 +103,32 @@ class Facts:
         row = self.members.get(group)
         return row if row is not None and row.is_listed else None
 
+    def close_of(self, span: SpanRow) -> CloseRow | None:
+        """The close of the consumer that polled or processed; None while it is open, or where nobody told of one.
+
+        A member's id tells consumers of one process apart, else the id of the client does.
+        """
+        for row in self._closes_of.get((span.service, span.instance, span.group), ()):
+            is_same = row.client_id == span.client_id
+            if row.member_id and span.member_id:
+                is_same = row.member_id == span.member_id
+            if is_same and row.end_ms >= span.start_ms:
+                return row
+        return None
+
     def _rows_of(self, reader: Reader) -> Sequence[GroupRow]:
         if reader.group:
             return self._groups_by_name.get(reader.group, ())
         return [row for row in self._groups_by_name.get("", ()) if row.service == reader.service]
 
     # Facts are asked for every hop of many flows: what they are asked by is sorted once.
+
+    @cached_property
+    def _closes_of(self) -> dict[tuple[str, str, str], list[CloseRow]]:
+        found: dict[tuple[str, str, str], list[CloseRow]] = {}
+        for row in sorted(self.closes, key=lambda row: (row.end_ms, row.context)):
+            found.setdefault((row.service, row.instance, row.group), []).append(row)
+        return found
 
     @cached_property
     def _groups_by_topic(self) -> dict[str, list[GroupRow]]:

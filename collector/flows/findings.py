@@ -11,6 +11,7 @@ from .deliveries import Reader, Try
 TONES: Final[dict[State, Tone]] = {
     State.COMPLETE: Tone.OK,
     State.PROCESSED: Tone.OK,
+    State.READ: Tone.OK,
     State.NOT_SENT: Tone.FAIL,
     State.FAILED: Tone.FAIL,
     State.DEAD_LETTERED: Tone.FAIL,

@@ -1,22 +1,28 @@
-"""An event that was polled and whose processing has not ended: in flight, skipped, crashed, or not known. Pure."""
+"""An event that was polled and whose processing has not ended: in flight, skipped, crashed, given back. Pure."""
 
 from flowtrail.collector.api.answers import Evidence, State
 
 from .deliveries import Reader, Sent, Try, is_own
-from .evidence import commit_evidence, commit_of, is_overtaken, no_members, span_evidence
+from .evidence import close_evidence, commit_evidence, commit_of, is_overtaken, no_members, span_evidence
 from .facts import SPANS_ARRIVE_WITHIN_MS, Facts
 from .findings import Finding
-from .rows import Place
+from .rows import CloseRow, Place
+from .untaken import judge_before
 from .wording import counted, duration
 
 
 def judge_in_hand(sent: Sent, reader: Reader, open_try: Try, facts: Facts) -> Finding:
     """Polled, and no processing has ended since."""
+    if open_try.is_without_group:
+        return _read_without_group(sent, reader, open_try)
     process = open_try.process
+    close = facts.close_of(open_try.span)
     # An unfinished span ends when nobody could come back to it any more, which may be long after it was taken up.
     polled_ms = open_try.taken_ms
     age = duration(facts.now_ms - polled_ms)
-    did = "had it in hand when its consumer closed, or its process ended" if process is not None else "polled it"
+    did = "polled it"
+    if process is not None:
+        did = f"had it in hand when its {'consumer was closed' if close is not None else 'process stopped'}"
     evidence = [span_evidence(reader.name, did, open_try)]
     # A service may have got a tracer that reports processing since: what it took before is not held against it.
     is_reporting = process is not None or facts.reports_processing(reader, polled_ms)
@@ -24,6 +30,10 @@ def judge_in_hand(sent: Sent, reader: Reader, open_try: Try, facts: Facts) -> Fi
     passed_ms = _passed_ms(facts, reader, sent.place, polled_ms)
     if passed_ms is not None:
         return _open_and_passed(sent, reader, open_try, passed_ms, evidence, missing, facts)
+    if close is not None:
+        evidence.append(close_evidence(reader.name, close))
+        if process is None:
+            return _given_back(sent, reader, open_try, close, evidence, missing, facts)
     commit = commit_of(facts, reader, sent.place)
     evidence_of_commit = commit_evidence(facts, reader, sent.place)
     member = open_try.span.member_id
@@ -34,14 +44,14 @@ def judge_in_hand(sent: Sent, reader: Reader, open_try: Try, facts: Facts) -> Fi
         if is_reporting or commit is not None:
             return Finding(
                 State.CRASHED,
-                f"{reader.name} polled {sent.id} {age} ago and never finished it: its member has left the group.",
+                f"{reader.name} polled {sent.name} {age} ago and never finished it: its member has left the group.",
                 since_ms=polled_ms,
                 evidence=evidence + evidence_of_commit,
                 missing=missing,
             )
-        return _unsaid(sent, reader, f"polled {sent.id} {age} ago, and its member has left", polled_ms, evidence)
+        return _unsaid(sent, reader, f"polled {sent.name} {age} ago, and its member has left", polled_ms, evidence)
     patience_ms = facts.patience_ms(reader)
-    if process is not None and facts.now_ms - process.end_ms > max(facts.silent_after_ms, SPANS_ARRIVE_WITHIN_MS):
+    if process is not None and facts.now_ms - process.end_ms > _stopped_after_ms(facts, open_try, close):
         # Whatever else its process does now, it stopped working on this event.
         if commit is None:
             return _left_in_hand(sent, reader, polled_ms, "; its commits are not known", evidence, facts)
@@ -51,7 +61,7 @@ def judge_in_hand(sent: Sent, reader: Reader, open_try: Try, facts: Facts) -> Fi
         )
         return Finding(
             State.CRASHED,
-            f"{reader.name} polled {sent.id} {age} ago and never finished it: it stopped with it in hand.",
+            f"{reader.name} polled {sent.name} {age} ago and never finished it: it stopped with it in hand.",
             since_ms=polled_ms,
             evidence=evidence + evidence_of_commit,
         )
@@ -59,7 +69,7 @@ def judge_in_hand(sent: Sent, reader: Reader, open_try: Try, facts: Facts) -> Fi
     if is_late and commit is None and is_overtaken(facts, reader, sent.place):
         return Finding(
             State.UNKNOWN,
-            f"{reader.name} polled {sent.id} {age} ago and processed later events: "
+            f"{reader.name} polled {sent.name} {age} ago and processed later events: "
             "whether it skipped this one is not known.",
             since_ms=polled_ms,
             evidence=evidence,
@@ -71,17 +81,17 @@ def judge_in_hand(sent: Sent, reader: Reader, open_try: Try, facts: Facts) -> Fi
         silence = f"no span of this process for {duration(silent_ms)}"
         evidence.append(Evidence(kind="silence", text=silence, time_ms=facts.now_ms))
         if not is_reporting and commit is None:
-            return _unsaid(sent, reader, f"polled {sent.id} {age} ago", polled_ms, evidence)
+            return _unsaid(sent, reader, f"polled {sent.name} {age} ago", polled_ms, evidence)
         return Finding(
             State.CRASHED,
-            f"{reader.name} polled {sent.id} {age} ago and never finished it; its process has been silent since. "
-            f"{no_members(facts)}",
+            f"{reader.name} polled {sent.name} {age} ago and never finished it; its process has been silent since. "
+            f"{no_members(facts, reader)}",
             since_ms=polled_ms,
             evidence=evidence + evidence_of_commit,
-            missing=[no_members(facts), *missing],
+            missing=[no_members(facts, reader), *missing],
         )
     if is_late and not is_reporting and commit is None:
-        return _unsaid(sent, reader, f"polled {sent.id} {age} ago", polled_ms, evidence)
+        return _unsaid(sent, reader, f"polled {sent.name} {age} ago", polled_ms, evidence)
     return Finding(
         State.IN_FLIGHT,
         f"{reader.name} has had it in hand for {age}."
@@ -91,6 +101,55 @@ def judge_in_hand(sent: Sent, reader: Reader, open_try: Try, facts: Facts) -> Fi
         evidence=evidence,
         missing=missing,
     )
+
+
+def _stopped_after_ms(facts: Facts, one: Try, close: CloseRow | None) -> float:
+    """How long after an unfinished processing nothing else is to come of it.
+
+    Where the consumer was closed, or the process told nothing later, only what is on its way: a commit at the close,
+    and spans. Elsewhere another thread of the process may have the event.
+    """
+    if close is not None or _is_its_last_word(facts, one):
+        return SPANS_ARRIVE_WITHIN_MS
+    return max(facts.silent_after_ms, SPANS_ARRIVE_WITHIN_MS)
+
+
+def _read_without_group(sent: Sent, reader: Reader, open_try: Try) -> Finding:
+    """Read by a consumer in no group: it commits nothing, so it leaves nothing undone."""
+    return Finding(
+        State.READ,
+        f"{reader.name} read {sent.name} without a group: it commits nothing, and nobody waits for it.",
+        since_ms=open_try.taken_ms,
+        evidence=[span_evidence(reader.name, "read it without a group", open_try)],
+    )
+
+
+def _given_back(
+    sent: Sent,
+    reader: Reader,
+    open_try: Try,
+    close: CloseRow,
+    evidence: list[Evidence],
+    missing: list[str],
+    facts: Facts,
+) -> Finding:
+    """Fetched by a consumer that its program closed before it took the event up: the group has it before it still."""
+    commit = commit_of(facts, reader, sent.place)
+    did = f"fetched {sent.name} and closed its consumer {duration(facts.now_ms - close.end_ms)} ago"
+    if commit is None and missing:
+        return _unsaid(sent, reader, did, open_try.taken_ms, evidence)
+    if sent.place is None or (commit is None and is_overtaken(facts, reader, sent.place)):
+        return Finding(
+            State.UNKNOWN,
+            f"{reader.name} {did}: whether it skipped this one is not known.",
+            since_ms=open_try.taken_ms,
+            evidence=evidence,
+            missing=[f"Commits of {reader.name} are not known."],
+        )
+    finding = judge_before(sent, sent.place, reader, facts)
+    finding.evidence = [*evidence, *finding.evidence]
+    finding.missing = [*finding.missing, *missing]
+    return finding
 
 
 def _passed_ms(facts: Facts, reader: Reader, place: Place | None, polled_ms: float) -> float | None:
@@ -117,7 +176,7 @@ def _open_and_passed(
     if missing and gone is not None and _is_its_last_word(facts, open_try):
         return Finding(
             State.UNKNOWN,
-            f"{reader.name} polled {sent.id}, committed past it and was not heard of again: "
+            f"{reader.name} polled {sent.name}, committed past it and was not heard of again: "
             "whether it processed it is not known.",
             since_ms=passed_ms,
             evidence=[*evidence, gone, *commit_evidence(facts, reader, sent.place)],
@@ -138,7 +197,7 @@ def _open_and_passed(
     if facts.now_ms - max(passed_ms, open_try.taken_ms) > grace_ms:
         return Finding(
             State.SKIPPED,
-            f"{reader.name} polled {sent.id} and committed past it, and no span says that it processed it.",
+            f"{reader.name} polled {sent.name} and committed past it, and no span says that it processed it.",
             since_ms=passed_ms,
             evidence=evidence + commit_evidence(facts, reader, sent.place),
             missing=["A processing whose span was not sampled, or was lost, looks the same."],
@@ -175,7 +234,7 @@ def _left_in_hand(
     leaves that behind, and one that failed on it may do so too."""
     return Finding(
         State.UNKNOWN,
-        f"{reader.name} had {sent.id} in hand when it stopped{also}: whether it was done with it is not known.",
+        f"{reader.name} had {sent.name} in hand when it stopped{also}: whether it was done with it is not known.",
         since_ms=since_ms,
         evidence=evidence + commit_evidence(facts, reader, sent.place),
         missing=[f"{reader.name} does not say what it processes: it is inferred from one poll to the next."],

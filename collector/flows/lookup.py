@@ -120,6 +120,8 @@ class Lookup:
         members = _beside(self._queries.members, now_ms - DAY_MS, clusters)
         processed = _beside(self._queries.processed_until, lanes, began_ms - FORGOTTEN_AFTER_MS, clusters)
         polled = _beside(self._queries.last_poll_ms)
+        polls = [row for trail in trails for row in trail.spans if row.group and (row.is_receive or row.is_process)]
+        closes = _beside(self._queries.closes, {row.service for row in polls}, {row.group for row in polls}, began_ms)
         groups = self._queries.groups(since_ms, now_ms, clusters)
         readers = {(row.group, row.service) for row in groups if row.topic in topics}
         commits = self._queries.commits(lanes, since_ms, clusters)
@@ -140,6 +142,7 @@ class Lookup:
             members={row.group: row for row in members.result()},
             last_span_ms=self._queries.last_spans({service for _, service in readers}, began_ms),
             processed_until=processed.result(),
+            closes=closes.result(),
             is_broker_polled=polled.result() is not None,
             silent_after_ms=self._silent_after_ms,
             roles=self._roles,

@@ -23,7 +23,10 @@ from .wording import clipped, counted, listed
 # The outcome of a transaction that was committed, as the tracer writes it.
 _COMMITTED: Final = "committed"
 # States that what was forwarded decides: the event went on, whatever became of who sent it on.
-_FORWARDING: Final = (State.FAILED, State.PROCESSED, State.UNKNOWN, State.SKIPPED, State.CRASHED, State.IN_FLIGHT)
+_FORWARDING: Final = (
+    *(State.FAILED, State.PROCESSED, State.UNKNOWN, State.SKIPPED, State.CRASHED, State.IN_FLIGHT),
+    State.READ,
+)
 
 
 def steps_of(trail: Trail, facts: Facts) -> list[Step]:
@@ -121,10 +124,10 @@ def _dead_lettered(step: Step, dead: Sent) -> None:
     finding.tone = None
     finding.missing = [] if finding.reader is not None else ["Which group gave it up is not known."]
     who = finding.reader.name if finding.reader is not None else "A reader without a tracer"
-    finding.sentence = f"{who} gave up on {step.sent.id} and sent it to {dead.topic}{why}"
+    finding.sentence = f"{who} gave up on {step.sent.name} and sent it to {dead.topic}{why}"
     if not finding.tries:
         told = [one for tries in dead.tries.values() for one in tries][:1]
-        said = f"the headers of {dead.id} say that it was given up"
+        said = f"the headers of {dead.place or dead.topic} say that it was given up"
         finding.evidence = [*finding.evidence, *(span_evidence(one.span.service, said, one) for one in told)]
         finding.since_ms = dead.sent_ms
 
@@ -136,7 +139,7 @@ def _retried(step: Step, retry: Sent, later: Sequence[Step]) -> None:
     own = [other for other in later if other.finding.reader and other.finding.reader.key == finding.reader.key]
     later = own or later
     states = {other.finding.state for other in later}
-    did = f"failed on {step.sent.id}" if finding.error else f"sent {step.sent.id} on"
+    did = f"failed on {step.sent.name}" if finding.error else f"sent {step.sent.name} on"
     first = "failed first" if finding.error else "sent it on"
     step.attempts += sum(other.attempts for other in later)
     known = {(one.span_id, one.text) for one in finding.evidence}
@@ -156,7 +159,7 @@ def _retried(step: Step, retry: Sent, later: Sequence[Step]) -> None:
         finding.state = State.DEAD_LETTERED if is_dead else State.FAILED
         end = "gave up on" if is_dead else "failed on"
         finding.sentence = (
-            f"{finding.reader.name} {end} {step.sent.id} after {counted(step.attempts, 'attempt')}: "
+            f"{finding.reader.name} {end} {step.sent.name} after {counted(step.attempts, 'attempt')}: "
             f"{clipped(finding.error or 'no error on its spans')}"
         )
     elif State.PROCESSED in states:
@@ -166,6 +169,7 @@ def _retried(step: Step, retry: Sent, later: Sequence[Step]) -> None:
             f"{finding.reader.name} {first}; {retry.topic} brought it through at attempt {step.attempts}."
         )
         finding.since_ms = well.since_ms
+        finding.missing = list(well.missing)
         finding.error = None
     elif last is not None and states <= {State.UNKNOWN, State.SKIPPED, State.UNINSTRUMENTED}:
         finding.state = State.UNKNOWN
@@ -191,6 +195,7 @@ def consequence(step: Step, steps: Sequence[Step], facts: Facts) -> str | None:
         for other in steps
         if other is not step and other.sent is step.sent and other.finding.loudness is Tone.OK and other.finding.reader
     ]
+    went_well = [other for other in went_well if other.finding.state is not State.READ]
     if went_well:
         names = [other.finding.reader.name for other in went_well if other.finding.reader]
         said.append(f"{listed(names)} processed the same event.")
@@ -211,7 +216,7 @@ def _of_itself(step: Step, steps: Sequence[Step], facts: Facts) -> str | None:
         if dead is None:
             return None
         readers = [other.finding.reader.name for other in steps if other.sent is dead and other.finding.reader]
-        return f"The event lies in {dead.id}, " + (
+        return f"The event lies in {dead.place or dead.topic}, " + (
             f"which {listed(readers)} reads." if readers else "which nobody reads."
         )
     if state is State.NOT_SENT:

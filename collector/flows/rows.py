@@ -152,6 +152,20 @@ class LinkedRow:
 
 
 @dataclass(frozen=True, slots=True)
+class CloseRow:
+    """A consumer of a group that its program closed, as its `close` span says. One that failed to close is none."""
+
+    context: Context
+    service: str
+    instance: str
+    group: str
+    member_id: str
+    client_id: str
+    start_ms: float
+    end_ms: float
+
+
+@dataclass(frozen=True, slots=True)
 class GroupRow:
     """What spans told of one reader of one topic, up to now.
 

@@ -13,6 +13,11 @@ from .wording import clipped
 
 # What a producer says of records that it had not sent yet when their transaction was aborted (librdkafka: a purge).
 _GIVEN_UP: Final = ("TransactionAborted", "_PURGE_", "Purged in ")
+# What producers say when no broker answered them: librdkafka's codes, the exceptions of kafka-python and aiokafka.
+_UNREACHED: Final = (
+    *("_MSG_TIMED_OUT", "_TIMED_OUT", "_TRANSPORT", "_ALL_BROKERS_DOWN", "_RESOLVE"),
+    *("KafkaTimeoutError", "KafkaConnectionError", "NoBrokersAvailable", "NodeNotReadyError", "RequestTimedOutError"),
+)
 
 
 def is_given_up(sent: Sent) -> bool:
@@ -33,18 +38,30 @@ def not_sent(sent: Sent) -> Finding:
     )
 
 
+def is_unreached(error: str) -> bool:
+    """Whether the text of a send's error says that no broker answered: the record itself may be all right."""
+    return any(word in error for word in _UNREACHED)
+
+
 def is_unacknowledged(send: SpanRow) -> bool:
-    """Whether a producer closed with a record in hand that no broker had answered for."""
+    """Whether a producer was closed, or its process ended, with a record that no broker had answered for."""
     return send.offset is None and any(event.name == UNACKNOWLEDGED_EVENT for event in send.events)
 
 
 def unacknowledged(sent: Sent, send: SpanRow) -> Finding:
-    """Its producer closed before an answer came, and nobody was seen to read it."""
+    """Its producer was closed, or its process ended, before an answer came, and nobody was seen to read it."""
     return Finding(
         State.NOT_SENT,
-        f"{send.service} closed before {sent.topic} acknowledged the event, and nobody was seen to read it.",
+        f"{send.service} closed its producer, or ended, before {sent.topic} acknowledged the event, "
+        "and nobody was seen to read it.",
         since_ms=send.end_ms,
-        evidence=[span_evidence(send.service, "no acknowledgement before its producer closed", Try(process=send))],
+        evidence=[
+            span_evidence(
+                send.service,
+                "no acknowledgement until its producer was closed, or its process ended",
+                Try(process=send),
+            )
+        ],
         missing=["Whether the event was stored all the same cannot be known."],
     )
 
@@ -55,7 +72,7 @@ def aborted(sent: Sent, reader: Reader | None) -> Finding:
     who = f"{reader.name} never sees it" if reader is not None else "no group that reads committed events ever sees it"
     return Finding(
         State.ABORTED,
-        f"{sent.send.service} aborted the transaction of {sent.id}: {who}.",
+        f"{sent.send.service} aborted the transaction of {sent.name}: {who}.",
         since_ms=sent.send.end_ms,
         evidence=[_aborted_evidence(sent.send)],
     )
@@ -69,7 +86,7 @@ def work_on_aborted(sent: Sent, finding: Finding) -> None:
     who, sender = finding.reader.name, sent.send.service
     if finding.state is State.PROCESSED:
         finding.tone = Tone.SLOW
-        finding.sentence = f"{who} worked on {sent.id}, whose transaction {sender} aborted."
+        finding.sentence = f"{who} worked on {sent.name}, whose transaction {sender} aborted."
     else:
         finding.sentence += f" ({sender} aborted the event's transaction: {who} reads uncommitted ones.)"
     finding.evidence = [*finding.evidence, _aborted_evidence(sent.send)]

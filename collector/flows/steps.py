@@ -35,6 +35,12 @@ class Step:
         return State.ABORTED if state is State.PROCESSED and self.sent.is_aborted else state
 
     @property
+    def is_inferred(self) -> bool:
+        """Whether it is called processed because its program came back for more, and for nothing better."""
+        done = self.processes
+        return self.state is State.PROCESSED and bool(done) and done[-1].error is None and done[-1].span.is_inferred
+
+    @property
     def processes(self) -> list[Try]:
         return [one for one in self.finding.tries if one.is_ended]
 

@@ -25,6 +25,8 @@ from .steps import Step
 from .stitching import Bounds, Trail
 from .why import coordinates, verdict
 
+# An event that was given back lies in Kafka still, whoever fetched it before.
+STILL_THERE = {State.WAITING, State.STALLED, State.NO_MEMBER, State.EXPIRED}
 UNDER_WAY = {State.IN_FLIGHT, State.WAITING, State.RETRYING, State.UNKNOWN, State.NO_MEMBER, State.STALLED}
 
 
@@ -148,6 +150,7 @@ def _hop(step: Step, failing: frozenset[str]) -> Hop:
     finding, sent = step.finding, step.sent
     first = finding.tries[0] if finding.tries else None
     done = step.processes[-1] if step.processes else None
+    is_taken = done is not None or finding.state not in STILL_THERE
     return Hop(
         id=step.id,
         coordinates=coordinates(sent),
@@ -158,10 +161,11 @@ def _hop(step: Step, failing: frozenset[str]) -> Hop:
         sentence=finding.sentence,
         error=finding.error,
         sent_ms=sent.sent_ms,
-        in_kafka_ms=max(0.0, first.taken_ms - _left_ms(sent)) if first and sent.send else None,
+        in_kafka_ms=max(0.0, first.taken_ms - _left_ms(sent)) if first and sent.send and is_taken else None,
         processing_ms=done.span.duration_ns / 1e6 if done else None,
         attempts=[_attempt(number, one) for number, one in enumerate(finding.tries, 1)],
         evidence=finding.evidence,
+        missing=finding.missing,
         caused=[coordinates(other) for other in step.caused],
         on_failing_path=step.id in failing,
     )

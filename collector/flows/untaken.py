@@ -24,8 +24,17 @@ def judge_untaken(sent: Sent, reader: Reader, facts: Facts) -> Finding:
     evidence = commit_evidence(facts, reader, place)
     if commit is not None and commit.committed is not None and commit.committed > place.offset:
         return _passed(sent, place, reader, commit, evidence, facts)
-    log = facts.logs.get((place.topic, place.partition))
-    if log is not None and log.log_start > place.offset:
+    if commit is None and not _is_expired(place, facts) and is_overtaken(facts, reader, place):
+        return _overtaken(sent, place, reader, facts)
+    return judge_before(sent, place, reader, facts)
+
+
+def judge_before(sent: Sent, place: Place, reader: Reader, facts: Facts) -> Finding:
+    """Judge an event that a group has before it, as far as is known: removed, or waiting for somebody."""
+    commit = commit_of(facts, reader, place)
+    evidence = commit_evidence(facts, reader, place)
+    if _is_expired(place, facts):
+        log = facts.logs[place.topic, place.partition]
         text = f"the log of {place.topic}/{place.partition} starts at {log.log_start}"
         return Finding(
             State.EXPIRED,
@@ -33,9 +42,12 @@ def judge_untaken(sent: Sent, reader: Reader, facts: Facts) -> Finding:
             since_ms=log.seen_ms,
             evidence=[Evidence(kind="end", text=text, time_ms=log.seen_ms), *evidence],
         )
-    if commit is None and is_overtaken(facts, reader, place):
-        return _overtaken(sent, place, reader, facts)
     return _not_reached(sent, place, reader, commit, evidence, facts)
+
+
+def _is_expired(place: Place, facts: Facts) -> bool:
+    log = facts.logs.get((place.topic, place.partition))
+    return log is not None and log.log_start > place.offset
 
 
 def _passed(
@@ -137,13 +149,14 @@ def _not_reached(
                 text=f"neither a span nor a commit of {reader.name} for {duration(quiet_ms)}",
             )
         )
+        unlisted = no_members(facts, reader)
         is_traced = not reader.group or facts.reports_spans(reader.group)
         return Finding(
             State.NO_MEMBER if is_traced else State.STALLED,
-            f"{reader.name} shows no sign of life; {place} has waited for {duration(age_ms)}. {no_members(facts)}",
+            f"{reader.name} shows no sign of life; {place} has waited for {duration(age_ms)}. {unlisted}",
             since_ms=sent.sent_ms,
             evidence=evidence,
-            missing=[no_members(facts)],
+            missing=[unlisted],
         )
     per_s = facts.rate_per_s(reader, place.topic)
     ahead = place.offset - commit.committed if commit is not None and commit.committed is not None else None

@@ -12,6 +12,7 @@ from .deliveries import Sent, error_text, error_type
 from .facts import Facts
 from .outcomes import consequence, dead_letter
 from .rows import SpanRow
+from .sending import is_unreached
 from .steps import Step, is_dead_letter
 from .stitching import Trail
 from .wording import clipped, counted, duration, listed
@@ -96,15 +97,26 @@ def _complete(trail: Trail, steps: Sequence[Step]) -> Verdict:
     else:
         events = len({step.sent.id for step in steps})
         services = len({row.service for row in trail.spans})
-        sentence = f"All went well: {counted(events, 'event')} through {counted(services, 'service')} in {took}."
+        way = f"{counted(events, 'event')} through {counted(services, 'service')} in {took}"
+        inferred = sorted({step.finding.reader.name for step in steps if step.is_inferred and step.finding.reader})
+        sentence = f"All went well: {way}."
+        if inferred:
+            sentence = f"No failure was seen: {way}; that {listed(inferred)} did well is inferred."
     final = done[-1] if done else None
     names = sorted({step.finding.reader.name for step in untraced if step.finding.reader})
+    onlookers = sorted(
+        {step.finding.reader.name for step in steps if step.finding.state is State.READ and step.finding.reader}
+    )
+    beside = [
+        f"{listed(names)} committed past it without reporting spans." if names else "",
+        f"{listed(onlookers)} read it without a group." if onlookers else "",
+    ]
     return Verdict(
         flow=trail.id,
         state=State.COMPLETE,
         tone=Tone.OK,
         sentence=sentence,
-        consequence=f"{listed(names)} committed past it without reporting spans." if names else None,
+        consequence=" ".join(filter(None, beside)) or None,
         time_ms=last.end_ms,
         last_good=coordinates(final.sent) if final else None,
         last_good_service=final.finding.tries[-1].span.service if final and final.finding.tries else None,
@@ -186,6 +198,8 @@ def _next_step(step: Step, steps: Sequence[Step], facts: Facts) -> str | None:
             producer = sent.send.service if sent.send else "the producer"
             if finding.error is None:
                 return f"Let {producer} flush before it ends, and send the event again if it is missing."
+            if is_unreached(finding.error):
+                return f"Look for the broker: {producer} got no answer from it. Then have it send the event again."
             return f"Fix what {producer} sends (or the topic's limits), then have it send again."
         case State.ABORTED:
             producer = sent.send.service if sent.send else "the producer"
@@ -195,9 +209,10 @@ def _next_step(step: Step, steps: Sequence[Step], facts: Facts) -> str | None:
             return f"See why {who} raises this; {again}."
         case State.DEAD_LETTERED:
             dead = dead_letter(step, steps, facts)
-            return f"Fix the cause, then send {dead.id if dead else 'the dead letter'} to {sent.topic} again."
+            which = dead.place if dead is not None and dead.place is not None else "the dead letter"
+            return f"Fix the cause, then send {which} to {sent.topic} again."
         case State.CRASHED:
-            return f"Start {_service(step, facts) or who} again: it will get {sent.id} once more. See why it died."
+            return f"Start {_service(step, facts) or who} again: it will get {sent.name} once more. See why it died."
         case State.RETRYING:
             return "Wait for the next attempt; if it fails too, look at the error."
         case State.NO_MEMBER:
@@ -205,7 +220,7 @@ def _next_step(step: Step, steps: Sequence[Step], facts: Facts) -> str | None:
         case State.STALLED:
             return f"Look at what the members of {who} are doing (a thread dump), or restart them."
         case State.SKIPPED:
-            return f"If {who} should have handled {sent.id}, reset its offset or send the event again."
+            return f"If {who} should have handled {sent.name}, reset its offset or send the event again."
         case State.EXPIRED:
             return f"Raise the retention of {sent.topic}, and send the event again from its source."
         case State.UNCONSUMED:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from flowtrail.collector.flows.rows import (
+    CloseRow,
     CommitRow,
     Context,
     GroupRow,
@@ -24,6 +25,7 @@ from flowtrail.collector.flows.rows import (
 )
 from flowtrail.tracer import attributes as names
 
+from .closes import closes
 from .connection import ONE_ROW_PER_SPAN, Store
 from .span_rows import SPAN_COLUMNS, position, span_row
 
@@ -247,6 +249,10 @@ class Queries:
             {"services": asked, "since": int(since_ms)},
         )
         return {(row[0], row[1]): row[2] / 1e6 for row in rows}
+
+    def closes(self, services: Iterable[str], groups: Iterable[str], since_ms: float) -> list[CloseRow]:
+        """The consumers of these services and groups that their programs closed since then, the first to end first."""
+        return closes(self._store, services, groups, since_ms)
 
     def processed_until(
         self, lanes: Iterable[Lane], since_ms: float, clusters: Collection[str] = ()

@@ -208,6 +208,8 @@ class _Hop:
                 yield Text.assemble(indent, wrapped)
 
     def _name(self) -> Text:
+        if self.hop.state is State.READ and self.hop.group is None:
+            return Text(printable(self.hop.service or ""), style="cyan").append(" · no group", style="dim")
         if self.hop.group is None:
             return Text("never reached Kafka" if self.hop.state is State.NOT_SENT else "no group", style="dim")
         name = Text(printable(self.hop.group), style="cyan")
@@ -218,7 +220,7 @@ class _Hop:
     def _said(self) -> Iterator[Text]:
         if self.hop.error:
             yield Text(printable(self.hop.error), style="red")
-        elif self.hop.tone is not Tone.OK:
+        elif self.hop.tone is not Tone.OK or self.hop.missing:
             yield Text(printable(self.hop.sentence), style="dim")
         if len(self.hop.attempts) > 1:
             for attempt in self.hop.attempts:

@@ -130,9 +130,10 @@ class World:
         parent: Made | None = None,
         error: tuple[str, str] | None = None,
         operation: tuple[str, str] = names.CLOSE,
+        member: str = "member-1",
     ) -> Made:
         """Close a consumer, whose partition 0 of "orders" is revoked by it; or only rebalance it (`operation`)."""
-        attributes: dict[str, Value] = {names.OPERATION_NAME: operation[0], names.GROUP: group}
+        attributes: dict[str, Value] = {names.OPERATION_NAME: operation[0], names.GROUP: group, names.MEMBER_ID: member}
         made = self._span(service, operation[0], 3, parent, 1, attributes)
         revoked = made.otlp.events.add(name=names.REVOKE_EVENT, time_unix_nano=made.otlp.start_time_unix_nano)
         revoked.attributes.extend([_pair(names.TOPIC, "orders"), _pair(names.PARTITION, "0")])

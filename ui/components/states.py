@@ -23,6 +23,7 @@ _OF_HOPS: Final[dict[str, Look]] = {
     State.NOT_SENT: Look(Tone.FAIL, "cross", "not sent"),
     State.ABORTED: Look(Tone.SLOW, "eye-off", "aborted"),
     State.PROCESSED: Look(Tone.OK, "check", "processed"),
+    State.READ: Look(Tone.OK, "check", "read"),
     State.FAILED: Look(Tone.FAIL, "cross", "failed"),
     State.RETRYING: Look(Tone.STUCK, "retry", "retrying"),
     State.DEAD_LETTERED: Look(Tone.FAIL, "envelope", "dead-lettered"),

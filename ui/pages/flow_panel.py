@@ -90,6 +90,9 @@ def _hop(hop: Hop, flow: Flow, address: Address, now_ms: float, close: Component
         if hop.attempts
         else None,
         el("section", el("h3", "Evidence"), el("ul", *evidence, cls="evidence")) if evidence else None,
+        el("section", el("h3", "Not known"), el("ul", *(el("li", text) for text in hop.missing), cls="evidence"))
+        if hop.missing
+        else None,
         el("section", copy_button(str(hop.coordinates), "Coordinates"), cls="panel-ways"),
         cls="panel",
     )
