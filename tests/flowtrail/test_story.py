@@ -68,6 +68,19 @@ def test_a_healthy_flow_names_no_failure() -> None:
     assert "First failure" not in text
 
 
+def test_a_hop_that_went_well_by_inference_says_so_beneath_its_line() -> None:
+    said = "payments was seen to come back for more after 2 s; whether it went well inside is not known."
+    stated = complete().hops[0].model_copy(update={"sentence": said})
+    inferred = stated.model_copy(update={"missing": ["Whether payments went well inside: …"]})
+    assert said[:40] not in text_of(complete().model_copy(update={"hops": [stated]}))
+    assert said[:40] in text_of(complete().model_copy(update={"hops": [inferred]}))
+
+
+def test_a_reader_without_a_group_is_named_by_its_service() -> None:
+    read = complete().hops[0].model_copy(update={"state": State.READ, "group": None, "service": "peek"})
+    assert "peek · no group" in text_of(complete().model_copy(update={"hops": [read]}))
+
+
 def test_a_flow_that_is_cut_short_says_its_bounds() -> None:
     flow = complete().model_copy(update={"truncated": True, "bounds": "at most 20 000 spans", "gaps": ["no context"]})
     assert "Cut short  at most 20 000 spans" in text_of(flow)

@@ -30,6 +30,14 @@ def test_a_processing_that_was_not_seen_to_end_took_no_known_time() -> None:
     assert "not finished" in said(flow.model_copy(update={"spans": [*flow.spans[:-1], unfinished]}), work.span_id)
 
 
+def test_a_hop_says_what_is_not_known_of_it() -> None:
+    flow = scenario.short_flow(scenario.HEALTHY, State.COMPLETE, Tone.OK, "all went well", NOW_MS)
+    [hop] = flow.hops
+    inferred = hop.model_copy(update={"missing": ["Whether payments went well inside."]})
+    assert "Not known" not in said(flow, kafka_id(hop))
+    assert "Whether payments went well inside." in said(flow.model_copy(update={"hops": [inferred]}), kafka_id(hop))
+
+
 def test_a_send_of_an_aborted_transaction_is_called_aborted_and_lies_nowhere() -> None:
     flow = aborted_flow()
     [send] = [span for span in flow.spans if span.operation == "send"]
