@@ -13,8 +13,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 Port = Annotated[int, Field(ge=0, le=65535)]
 
 MIB: Final = 1024 * 1024
-# The store inside the collector takes half of it at rest.
-LEAST_MEMORY_BYTES: Final = 640 * MIB
+# The store inside the collector takes some 300 MiB at rest, and as much again, and more, while it loads a batch.
+LEAST_MEMORY_BYTES: Final = 1536 * MIB
 
 
 def are_brokers(servers: str) -> bool:

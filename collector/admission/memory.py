@@ -1,7 +1,7 @@
 """A bound on memory: bodies that are under way hold a part of it, and when it is short new ones are told to come back.
 
 bodies ≤ a quarter of the bound      the journal's groups, the loader's batches and the store need the rest
-resident memory + what a body takes ≤ nine tenths of the bound
+resident memory + what a body takes ≤ the bound but for what loading a batch takes, at least half of it
 """
 
 import mmap
@@ -19,7 +19,9 @@ PARSED_TIMES: Final = 4
 RETRY_AFTER_S: Final = 2
 
 _BODIES_SHARE: Final = 0.25
-_RESIDENT_SHARE: Final = 0.9
+# A batch of the loader takes so much for a moment, whenever it comes: some twenty times its bytes.
+_LOADING_BYTES: Final = 400 * 1024 * 1024
+_LEAST_SHARE: Final = 0.5
 # How long a look at the resident memory holds; what bodies took since is added to it.
 _LOOK_AGAIN_S: Final = 0.05
 _STATM: Final = Path("/proc/self/statm")
@@ -38,6 +40,7 @@ class MemoryGate:
     ) -> None:
         self.held_bytes = 0
         self._max_bytes = max_bytes
+        self._most_resident_bytes = max(max_bytes - _LOADING_BYTES, _LEAST_SHARE * max_bytes)
         self._resident_bytes = resident_bytes or _resident_bytes
         self._clock_s = clock_s
         self._lock = threading.Lock()
@@ -62,7 +65,7 @@ class MemoryGate:
             resident = self._resident + self._since_bytes + size_bytes
             if self.held_bytes + size_bytes > _BODIES_SHARE * self._max_bytes:
                 raise _short("bodies under way hold what they may")
-            if resident > _RESIDENT_SHARE * self._max_bytes:
+            if resident > self._most_resident_bytes:
                 raise _short("memory is short")
             self.held_bytes += size_bytes
             self._since_bytes += size_bytes

@@ -44,12 +44,12 @@ def test_bodies_hold_a_quarter_of_the_bound_at_most() -> None:
 def test_nothing_is_taken_where_the_process_is_near_the_bound() -> None:
     resident = Resident()
     gate = resident.gate(1000)
-    resident.size_bytes = 880
+    resident.size_bytes = 480
     with gate.holding(20), pytest.raises(Refusal):
         gate.holding(1)
     with pytest.raises(Refusal):
         gate.holding(1)  # given back, but the memory may be in use until it is looked at again
-    resident.now_s, resident.size_bytes = 1.0, 600
+    resident.now_s, resident.size_bytes = 1.0, 300
     with gate.holding(100):
         assert gate.held_bytes == 100
 
@@ -86,7 +86,7 @@ def test_a_sender_over_http_is_told_to_come_back(tmp_path: Path) -> None:
 
 
 def test_a_process_stays_below_its_bound_under_a_flood_of_large_bodies(tmp_path: Path) -> None:
-    bound_mb = 1024
+    bound_mb = 1536
     collector = CollectorProcess(tmp_path, max_memory_bytes=str(bound_mb * MIB), retention_days="0")
     seen: Counter[int] = Counter()
     large = body(*[span({"text": "x" * 20_000}) for _ in range(1500)])
