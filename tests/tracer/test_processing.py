@@ -337,6 +337,9 @@ ENDING = """
 import signal
 import flowtrail
 
+# Who started the tests may have had interrupts ignored, as a shell does in the background.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 class Record:
     topic, partition, offset, key, value = "orders", 0, 5, None, b"value"
 
