@@ -13,6 +13,9 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON, Sampler, SamplingResult
 from opentelemetry.trace import Link, SpanKind, StatusCode, TraceState, get_current_span, set_tracer_provider
 
+# Spans of what a client tells of itself alone, about no event; only Flowtrail has such.
+OF_CLIENT: Final = ("close", "rebalance")
+
 
 class Wrong(Exception):
     """What an instrumentation does that it should not; the message says it."""
@@ -139,7 +142,8 @@ class OpenTelemetry(Traced):
 
     def spans(self) -> list[Seen]:
         self._provider.force_flush()
-        return [_seen(span) for span in self._exporter.get_finished_spans()]
+        seen = [_seen(span) for span in self._exporter.get_finished_spans()]
+        return [span for span in seen if span.name not in OF_CLIENT]
 
     def current_span_id(self) -> str:
         context = get_current_span().get_span_context()
