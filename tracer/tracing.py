@@ -4,6 +4,7 @@ Only this file starts spans, and it makes them from plain records: on the fast p
 else as the SDK's own, at once. It ends them, too, but for those that wait for their transaction (`held_sends.py`).
 """
 
+import os
 import threading
 import time
 from collections.abc import Sequence
@@ -47,9 +48,7 @@ class Tracing:
     """Makes the spans. Before a provider is set it makes none, and none is lost by calling early."""
 
     def __init__(self, provider: TracerProvider | None = None) -> None:
-        # Held while it is planned how spans are made, and while that is forgotten: never for long, and nobody who sends
-        # waits for it.
-        self._planning = threading.Lock()
+        self._plan_anew()
         self._is_resting = False
         self._deferring: Deferring | None = None
         self._planned_provider: Any = None
@@ -70,6 +69,12 @@ class Tracing:
             self._is_resting = False
         if before is not None:
             before.leave()
+
+    def _plan_anew(self) -> None:
+        """In a forked child too: another thread of the parent may have held the lock."""
+        # Held while it is planned how spans are made, and while that is forgotten: never for long, and nobody who sends
+        # waits for it.
+        self._planning = threading.Lock()
 
     def provider(self) -> TracerProvider | None:
         """The provider in use; None where there is none that could be used."""
@@ -441,4 +446,5 @@ def _known_of_either(schemas: Schemas | None, others: Schemas) -> Schemas | None
 
 
 TRACING: Final = Tracing()
+os.register_at_fork(after_in_child=TRACING._plan_anew)
 CHAIN: Final = Chain(last=TRACING)

@@ -141,6 +141,23 @@ def test_a_childs_child_exports_what_it_made(tmp_path: Path, receiver: Receiver)
     assert found == {"process child": 1, "process grandchild": 1}
 
 
+def test_a_child_that_is_forked_while_its_parent_plans_has_spans_and_can_be_set_up(
+    tmp_path: Path, receiver: Receiver
+) -> None:
+    found = run(
+        tmp_path,
+        receiver,
+        "from flowtrail.tracer.tracing import TRACING\n"
+        "flowtrail.set_up(service='till')\n"
+        "with TRACING._planning:\n"
+        "    child = multiprocessing.get_context('fork').Process(target=set_up_and_work, args=('child',))\n"
+        "    child.start(); child.join(20)\n"
+        "assert child.exitcode == 0, child.exitcode\n"
+        "work('parent')",
+    )
+    assert found == {"process child": 1, "process parent": 1}
+
+
 def test_multiprocessing_may_be_imported_after_the_set_up(tmp_path: Path, receiver: Receiver) -> None:
     found = run(
         tmp_path,
